@@ -1,0 +1,59 @@
+"""SS_CASE_UNet: decoder, fine-tuning, pseudo-labels, re-training.
+
+Vatanparast, Fateh, Mashayekhi, Ferdowsi: "SS_CASE_UNet: an attention-enhanced semi-supervised framework for fetal
+cerebellum segmentation in ultrasound images" (2025).
+"""
+
+from ml_collections import ConfigDict
+
+from configs.common import choose, parse_argument
+
+# Images of each part, and what is segmented. HC18: heads. The phantom: the cerebellum, as in the paper.
+DATASETS = {
+    "fetal_phantom": {
+        "structures": ("cerebellum",),
+        "split": {"labelled": 60, "unlabelled": 120, "validation": 20, "test": 60},
+    },
+    "hc18": {
+        "structures": ("head",),
+        "split": {"labelled": 150, "unlabelled": 200, "validation": 40, "test": 160},
+    },
+}
+# Epochs of the three stages. "published" counts on an encoder that knows ImageNet and on an accelerator.
+SCHEDULES = {"short": (2, 24, 10), "published": (20, 50, 30)}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    """Arguments: dataset, size (network pixels), model, labeller (threshold | naive), schedule (short | published)."""
+    arg = parse_argument(
+        argument, dataset="fetal_phantom", size=256, model="case_unet", labeller="threshold", schedule="short"
+    )
+    data = choose("dataset", arg["dataset"].partition("/")[0], DATASETS)
+    epochs = choose("schedule", arg["schedule"], SCHEDULES)
+    config = ConfigDict()
+    config.seed = 0
+    config.dataset = arg["dataset"]
+    config.structures = data["structures"]
+    config.split = ConfigDict({"seed": 0, **data["split"]})
+    config.size = arg["size"]
+    config.batch_size = 8
+    config.unlabelled_per_batch = 4
+    config.model = ConfigDict({"name": arg["model"], "dropout": 0.1, "bn_momentum": 0.9})
+    config.optimizer = ConfigDict({"name": "adam", "weight_decay": 1e-4, "clip": 1.0})
+    config.protocol = ("decoder", "fine_tune", "retrain")
+    config.rounds = 1  # of LABEL -> RETRAIN
+    config.stages = _stages(epochs, arg["labeller"])
+    config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "background"})
+    config.evaluation = ConfigDict({"batch_size": 8, "blur": 5, "tta": False})
+    config.validate_every = 2
+    config.log_every = 1
+    return config
+
+
+def _stages(epochs: tuple[int, int, int], labeller: str) -> ConfigDict:
+    common = {"frozen": (), "objective": "bce_dice", "consistency": 0.0, "labeller": "", "pool": "labelled"}
+    decoder = {"epochs": epochs[0], "learning_rate": 1e-3, "frozen": ("encoder",), "augment": "comprehensive"}
+    fine_tune = {"epochs": epochs[1], "learning_rate": 1e-3, "augment": "comprehensive"}
+    retrain = {"epochs": epochs[2], "learning_rate": 5e-4, "augment": "simplified"}
+    retrain |= {"pool": "both", "labeller": labeller, "consistency": 1.0}
+    return ConfigDict({"decoder": common | decoder, "fine_tune": common | fine_tune, "retrain": common | retrain})

@@ -1,0 +1,5 @@
+import sys
+
+from fetal_jax.cli import main
+
+sys.exit(main())

@@ -1,0 +1,220 @@
+"""The command line: data, train, evaluate, predict. The only flags in the code base.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+
+DONE, FAILED, USER_ERROR, PREEMPTED = 0, 1, 2, 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit code says 0 done, 1 failed, 2 wrong input, 75 preempted (run again to resume)."""
+    args = _parser().parse_args(_join_overrides(sys.argv[1:] if arguments is None else arguments))
+    from fetal_jax.checkpoint import CheckpointError
+    from fetal_jax.training.loop import Diverged, Preempted
+    from fetal_jax.types import UserError
+
+    _set_up()
+    try:
+        args.run(args)
+    except UserError as error:
+        return _fail(error, USER_ERROR)
+    except (CheckpointError, Diverged) as error:
+        return _fail(error, FAILED)
+    except Preempted:
+        print("stopped on request; everything is saved: run the same command again to go on", file=sys.stderr)
+        return PREEMPTED
+    return DONE
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"fetal-jax: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fetal-jax",
+        description="Segmentation of the fetal and infant brain: from raw files to masks and honest scores.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data-dir", type=pathlib.Path, help="prepared data ($FETAL_JAX_DATA, else ~/.cache/fetal_jax)"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_data(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _add_data(commands) -> None:
+    parser = commands.add_parser("data", help="prepare and list datasets")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    prepare = actions.add_parser("prepare", help="check raw files and write them as records", allow_abbrev=False)
+    prepare.add_argument("dataset", help="name or name/config, e.g. hc18")
+    prepare.add_argument("--source", help="your folder in the layout the dataset is published in")
+    prepare.set_defaults(run=_prepare)
+    actions.add_parser("list", help="the datasets, and which are prepared").set_defaults(run=_list)
+
+
+def _add_train(commands) -> None:
+    parser = commands.add_parser("train", help="run a protocol; the same workdir again resumes", allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="configs/NAME.py[:key=value,...]")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="same as --config.KEY=VALUE",
+    )
+    parser.set_defaults(run=_train)
+
+
+def _add_evaluate(commands) -> None:
+    parser = commands.add_parser("evaluate", help="score every stage of a run on its test images", allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument("--tta", action="store_true", help="also score with flip test-time augmentation")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_predict(commands) -> None:
+    parser = commands.add_parser("predict", help="masks of new images, in their own size", allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--overlay", action="store_true", help="also draw the outlines on the images")
+    parser.add_argument("--tta", action="store_true", help="average over the image and its two mirror images")
+    parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size, for areas in square millimetres")
+    parser.add_argument("paths", nargs="+", type=pathlib.Path, help="images, or folders of images")
+    parser.set_defaults(run=_predict)
+
+
+def _join_overrides(arguments: Sequence[str]) -> list[str]:
+    """Rewrites `--config.key=value` and `--config.key value` as `--set key value`, which argparse can take."""
+    joined, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--config."):
+            joined.append(word)
+            continue
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        joined += ["--set", key, value if equals else (rest.pop(0) if rest else "")]
+    return joined
+
+
+def _set_up() -> None:
+    """Once a process: compiled programs are kept between runs, and grain needs its flags parsed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax
+    from absl import flags, logging
+
+    flags.FLAGS.mark_as_parsed()
+    logging.set_verbosity(logging.WARNING)
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fetal_jax" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _data_dir(args: argparse.Namespace) -> pathlib.Path:
+    from input_pipeline.dataset import default_data_dir
+
+    return args.data_dir or default_data_dir()
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from input_pipeline.dataset import prepare
+
+    builder = prepare(args.dataset, _data_dir(args), args.source)
+    print(f"{args.dataset}: {builder.info.splits['images'].num_examples} images in {builder.data_dir}")
+
+
+def _list(args: argparse.Namespace) -> None:
+    from input_pipeline.dataset import describe_all
+
+    for line in describe_all(_data_dir(args)):
+        print(line)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from fetal_jax import config, experiment, outcome
+    from fetal_jax.training.stages import describe
+
+    settings = config.load(args.config, [tuple(pair) for pair in args.set])
+    workdir = experiment.Workdir(args.workdir)
+    run = experiment.Experiment(settings, _data_dir(args))
+    with _claimed(args.workdir), _stop_on_sigterm() as stop:
+        workdir.claim(settings, run.splits)
+        print(describe(run.stages), flush=True)
+        experiment.train(run, workdir, stop)
+        _print_summary(outcome.evaluate(run, workdir, tta=run.tta), args.workdir)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from fetal_jax import config, experiment, outcome
+
+    run = experiment.Experiment(config.read(args.workdir), _data_dir(args))
+    workdir = experiment.Workdir(args.workdir)
+    workdir.check_splits(run.splits)
+    _print_summary(outcome.evaluate(run, workdir, tta=args.tta or run.tta), args.workdir)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from fetal_jax.evaluation.files import predict_files
+
+    for line in predict_files(
+        args.workdir, args.paths, args.out, overlay=args.overlay, tta=args.tta, spacing_mm=args.spacing
+    ):
+        print(line)
+
+
+def _print_summary(summary: dict, workdir: pathlib.Path) -> None:
+    test = summary["test"]
+    print(f"test: {test['n_images']} images of {test['n_subjects']} subjects, {summary['dataset']}")
+    print(f"{'':24}{'per image':>12}{'per subject':>12}{'pooled':>12}")
+    rows = [(name, scores) for name, scores in summary["stages"].items()]
+    if "test_tta" in summary:
+        rows.append((f"{summary['final_stage']} + flips", summary["test_tta"]))
+    for name, scores in rows:
+        for metric in ("dice", "jaccard", "precision", "recall", "accuracy"):
+            means = [scores[kind][metric]["mean"] for kind in ("per_image", "per_subject", "pooled")]
+            cells = "".join(f"{'—' if mean is None else f'{mean:.4f}':>12}" for mean in means)
+            print(f"{name + ' ' + metric:24}{cells}")
+    for warning in summary["warnings"]:
+        print(f"note: {warning}")
+    print(f"report: {workdir / 'report.html'}")
+
+
+@contextlib.contextmanager
+def _stop_on_sigterm() -> Iterator:
+    """A function that says whether the process was asked to end since."""
+    asked = []
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _claimed(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the workdir for this process: two runs in one workdir would overwrite each other."""
+    import fcntl
+
+    from fetal_jax.types import UserError
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"workdir {workdir} is in use by another run: wait for it or choose another") from None
+        yield

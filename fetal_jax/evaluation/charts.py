@@ -1,0 +1,120 @@
+"""Small charts as inline SVG: text stays text, so a page of them is light and sharp."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+SIZE_INCHES = (5.6, 2.7)
+MOST_POINTS = 400  # of a curve; a longer one is averaged in blocks
+INK, GRID = "#4a5568", "#e2e8f0"
+COLOURS = ("#1d4ed8", "#d97706", "#0f766e", "#9333ea")
+KEPT_COLOUR, DROPPED_COLOUR = "#0f766e", "#c2410c"
+
+LOSSES = ("loss", "supervised", "consistency")
+
+Curve = tuple[Sequence[float], Sequence[float | None]]  # steps, values
+
+
+def of_training(metrics: Sequence[dict]) -> list[dict]:
+    """The charts `{"title", "svg"}` of the lines of `metrics.jsonl`: losses and validation Dice."""
+    train = [line for line in metrics if line["kind"] == "train"]
+    validation = [line for line in metrics if line["kind"] == "validation"]
+    begins = {}
+    for line in train + validation:
+        begins[line["stage"]] = min(line["step"], begins.get(line["stage"], line["step"]))
+    stages = [(step, name) for name, step in begins.items()]
+    losses = {name: _curve(train, name) for name in LOSSES if any(line.get(name) for line in train)}
+    charts = []
+    if losses:
+        charts.append({"title": "Training loss", "svg": curves(losses, stages, label="loss")})
+    if validation:
+        dice = curves({"dice": _curve(validation, "dice")}, stages, label="Dice", limits=(0, 1))
+        charts.append({"title": "Validation Dice", "svg": dice})
+    return charts
+
+
+def of_labelling(images: Sequence[dict]) -> list[dict]:
+    """The charts `{"title", "svg"}` of the images of a labelling stage, kept and dropped."""
+    charts = []
+    for key, label in (
+        ("confidence", "Mean confidence of the foreground"),
+        ("pixels", "Foreground area (pixels)"),
+    ):
+        groups = [[image[key] for image in images if image["kept"] == kept] for kept in (True, False)]
+        if any(groups):
+            charts.append({"title": label, "svg": histogram(*groups, label=label.lower())})
+    return charts
+
+
+def _curve(lines: Sequence[dict], key: str) -> Curve:
+    return [line["step"] for line in lines], [line.get(key) for line in lines]
+
+
+def curves(
+    lines: Mapping[str, Curve],
+    stages: Sequence[tuple[int, str]],
+    *,
+    label: str,
+    limits: tuple[float, float] | None = None,
+) -> Markup:
+    """An SVG of values over steps, one curve a name; a dashed line where a stage (step, name) begins."""
+    figure, axes = _new_axes("step", label)
+    for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
+        steps, values = _thin(np.asarray(steps, float), np.asarray(values, float))
+        mark = "o" if len(steps) <= 60 else None
+        axes.plot(steps, values, color=colour, lw=1.5, marker=mark, ms=2.5, label=name, zorder=3)
+    if limits:
+        axes.set_ylim(*limits)
+    for step, name in stages:
+        axes.axvline(step, color="#94a3b8", lw=0.8, ls=(0, (3, 3)), zorder=1)
+        place = {"xy": (step, 1), "xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+        axes.annotate(name, **place, xytext=(2, 3), fontsize=7.5, color=INK, parse_math=False)
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return _to_svg(figure)
+
+
+def histogram(kept: Sequence[float], dropped: Sequence[float], *, label: str, bins: int = 24) -> Markup:
+    """An SVG of the counts of two stacked groups over the values of `label`."""
+    figure, axes = _new_axes(label, "images")
+    groups = [np.asarray(kept, float), np.asarray(dropped, float)]
+    names = [f"kept ({len(groups[0])})", f"dropped ({len(groups[1])})"]
+    edges = np.histogram_bin_edges(np.concatenate(groups), bins=bins)
+    axes.hist(groups, edges, stacked=True, color=[KEPT_COLOUR, DROPPED_COLOUR], label=names, rwidth=0.92, zorder=3)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return _to_svg(figure)
+
+
+def _new_axes(x_label: str, y_label: str):
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")  # not pyplot: no hidden global figure
+    axes = figure.subplots()
+    axes.set_xlabel(x_label, color=INK, fontsize=8.5)
+    axes.set_ylabel(y_label, color=INK, fontsize=8.5)
+    axes.tick_params(colors=INK, labelsize=8, length=0)
+    axes.xaxis.get_major_locator().set_params(integer=x_label == "step")
+    axes.grid(axis="y", color=GRID, lw=0.8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#94a3b8")
+    return figure, axes
+
+
+def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(steps) <= MOST_POINTS:
+        return steps, values
+    blocks = np.array_split(np.arange(len(steps)), MOST_POINTS)
+    return np.array([steps[b].mean() for b in blocks]), np.array([values[b].mean() for b in blocks])
+
+
+def _to_svg(figure: Figure) -> Markup:
+    """The <svg> element alone, the same bytes for the same figure."""
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fetal_jax"}):
+        figure.savefig(text, format="svg", metadata=nothing, transparent=True)
+    svg = text.getvalue()
+    return Markup(svg[svg.index("<svg") :])

@@ -1,0 +1,61 @@
+"""Prediction in the geometry of each image: compiled at network size, mapped back to native pixels."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Float, UInt8
+
+from fetal_jax import classes
+from fetal_jax.mesh import copied_to, split_over
+from fetal_jax.types import Array, Variables
+from input_pipeline.augment import median_blur
+from input_pipeline.transforms import Geometry
+
+Predict = Callable[[Variables, Array], jax.Array]
+FLIPS = ((), (2,), (1,))  # as it is, left-right, up-down: axes of a batch [b h w c]
+
+
+def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
+    """Compiled (variables, images [b h w c]) -> class probabilities [b h w classes], background first."""
+
+    def predict(variables: Variables, images: Array) -> jax.Array:
+        logits = model.apply(variables.as_dict(), images, train=False)
+        return classes.with_background(classes.probabilities(logits))
+
+    return jax.jit(predict, in_shardings=(copied_to(mesh), split_over(mesh)), out_shardings=copied_to(mesh))
+
+
+def network_input(image: UInt8[np.ndarray, "h w c"], size: int, blur: int) -> Float[np.ndarray, "size size c"]:
+    """What the network is given for a native image: fitted to its square, in [0, 1].
+
+    The published augmentations median-blur every training image, so prediction does the same; `blur` 0 does not.
+    """
+    net = Geometry.fit(image.shape[:2], size).image_to_net(image)
+    return (median_blur(net, blur) if blur else net).astype(np.float32) / 255
+
+
+def with_flips(predict: Predict) -> Predict:
+    """Test-time augmentation: the mean of the predictions of an image and its two mirror images."""
+
+    def averaged(variables: Variables, images: Array) -> np.ndarray:
+        views = [np.flip(predict(variables, np.ascontiguousarray(np.flip(images, f))), f) for f in FLIPS]
+        return np.mean(views, axis=0)
+
+    return averaged
+
+
+def predict_all(
+    predict: Predict, variables: Variables, images: Iterable[np.ndarray], batch_size: int
+) -> Iterator[Float[np.ndarray, "h w c"]]:
+    """Class probabilities of each image [h w c], one by one, every image once; the last batch is padded."""
+    batch = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == batch_size:
+            yield from np.asarray(predict(variables, np.stack(batch)))
+            batch = []
+    if batch:
+        padded = np.stack(batch + [batch[-1]] * (batch_size - len(batch)))
+        yield from np.asarray(predict(variables, padded))[: len(batch)]

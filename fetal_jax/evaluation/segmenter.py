@@ -1,0 +1,162 @@
+"""A trained network as a user holds it: an image array in, labels and probabilities in that image's own size out.
+
+A model directory holds `weights.npz` (plain arrays, no pickle) and `model.json` (how to build and feed the network,
+what its classes are, what it was trained on, and the SHA-256 of the weights).
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fetal_jax import mesh as meshes
+from fetal_jax.evaluation.predict import Predict, make_predict, network_input, predict_all, with_flips
+from fetal_jax.models import build_model
+from fetal_jax.types import DatasetFacts, UserError, Variables
+from input_pipeline.transforms import Geometry
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What is needed to use the weights, and where they come from."""
+
+    model: dict[str, Any]  # arguments of build_model, with "name"
+    size: int  # of the network's square input
+    blur: int  # median kernel on the input, 0 for none
+    facts: DatasetFacts
+    splits_hash: str
+    stage: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelCard":
+        facts = dict(values["facts"])
+        facts["classes"], facts["colours"] = tuple(facts["classes"]), tuple(map(tuple, facts["colours"]))
+        return cls(**{**values, "facts": DatasetFacts(**facts)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """The answer for one image."""
+
+    labels: UInt8[np.ndarray, "h w"]  # class ids
+    probs: Float[np.ndarray, "h w c"]  # background first
+    area_mm2: dict[str, float | None]  # by foreground class; None without a spacing
+
+
+class Segmenter:
+    """Weights and card, ready to call."""
+
+    def __init__(self, card: ModelCard, variables: Variables, *, batch_size: int = 1, predict: Predict | None = None):
+        self.card, self._variables, self._batch_size = card, variables, batch_size
+        self._predict = predict or make_predict(build_model(**card.model), meshes.make_mesh())
+
+    def with_variables(self, variables: Variables) -> "Segmenter":
+        """The same network with other weights, without another compilation."""
+        return Segmenter(self.card, variables, batch_size=self._batch_size, predict=self._predict)
+
+    def with_flips(self) -> "Segmenter":
+        """The same network with flip test-time augmentation: three passes an image."""
+        flipped = with_flips(self._predict)
+        return Segmenter(self.card, self._variables, batch_size=self._batch_size, predict=flipped)
+
+    def __call__(
+        self,
+        image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"],
+        spacing_mm: tuple[float, float] | None = None,
+    ) -> Segmentation:
+        """Segments one image. `spacing_mm` is (row, column); None or 0 where it is unknown.
+
+        Raises UserError if the image is not uint8 or has another number of channels than the network was trained on.
+        """
+        (probs,) = self.probabilities([image])
+        labels = probs.argmax(-1).astype(np.uint8)
+        pixel = float(np.prod(spacing_mm)) if spacing_mm is not None else 0.0
+        areas = {
+            name: float((labels == i).sum()) * pixel if pixel else None
+            for i, name in enumerate(self.card.facts.classes)
+            if i
+        }
+        return Segmentation(labels, probs, areas)
+
+    def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "h w c"]]:
+        """Class probabilities of each image in its native size, one by one."""
+        geometries: list[Geometry] = []
+
+        def inputs():
+            for image in images:
+                image = self._checked(image)
+                geometries.append(Geometry.fit(image.shape[:2], self.card.size))
+                yield network_input(image, self.card.size, self.card.blur)
+
+        for probs in predict_all(self._predict, self._variables, inputs(), self._batch_size):
+            yield geometries.pop(0).probs_to_native(probs)
+
+    def net_probabilities(
+        self, inputs: Iterable[np.ndarray], variables: Variables
+    ) -> Iterator[Float[np.ndarray, "size size c"]]:
+        """Class probabilities at network size, of inputs at network size, with other weights."""
+        return predict_all(self._predict, variables, inputs, self._batch_size)
+
+    def prepare_net(self, image: UInt8[np.ndarray, "size size c"]) -> Float[np.ndarray, "size size c"]:
+        """The network's input for an image that is at network size already."""
+        return network_input(image, self.card.size, self.card.blur)
+
+    def _checked(self, image: np.ndarray) -> np.ndarray:
+        image = np.asarray(image)
+        image = image[..., None] if image.ndim == 2 else image
+        if image.ndim != 3 or image.dtype != np.uint8 or image.shape[-1] != self.card.facts.channels:
+            raise UserError(
+                f"image has shape {image.shape} and type {image.dtype}: this model takes uint8 [h w] or "
+                f"[h w {self.card.facts.channels}]"
+            )
+        return image
+
+
+def save(directory: pathlib.Path, card: ModelCard, variables: Variables) -> None:
+    """Writes a model directory; an existing one is replaced whole or not at all."""
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    arrays = flax.traverse_util.flatten_dict(variables.as_dict(), sep="/")
+    np.savez(partial / "weights.npz", **{name: np.asarray(value) for name, value in sorted(arrays.items())})
+    description = card.to_dict() | {"sha256": _sha256(partial / "weights.npz")}
+    (partial / "model.json").write_text(json.dumps(description, indent=2) + "\n")
+    shutil.rmtree(directory, ignore_errors=True)
+    os.replace(partial, directory)
+
+
+def read(directory: pathlib.Path) -> tuple[ModelCard, Variables]:
+    """The contents of a model directory. Raises UserError if it is none, or its weights are not the card's."""
+    directory = pathlib.Path(directory)
+    if (directory / "model" / "model.json").is_file():
+        directory = directory / "model"
+    if not (directory / "model.json").is_file():
+        raise UserError(f"{directory} has no model: give the workdir of a finished run, or its model/ folder")
+    description = json.loads((directory / "model.json").read_text())
+    if description.pop("sha256") != _sha256(directory / "weights.npz"):
+        raise UserError(f"{directory / 'weights.npz'} is damaged (its SHA-256 differs): copy it again")
+    with np.load(directory / "weights.npz", allow_pickle=False) as arrays:
+        tree = flax.traverse_util.unflatten_dict({name: arrays[name] for name in arrays}, sep="/")
+    return ModelCard.from_dict(description), Variables(tree["params"], tree["batch_stats"])
+
+
+def load(directory: str, *, batch_size: int = 1) -> Segmenter:
+    """The segmenter of a workdir or a `model/` folder: `load(DIR)(image, spacing_mm)`."""
+    return Segmenter(*read(pathlib.Path(directory)), batch_size=batch_size)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: copy the whole model folder")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,21 @@
+"""Overlap losses."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+SMOOTH = 1e-5  # keeps value and gradient finite where a class is absent from label and prediction
+
+
+def dice_loss(
+    probs: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weights: Float[Array, "b h w"]
+) -> Float[Array, " b"]:
+    """One minus the Dice coefficient with squared denominator, mean over classes, for each image.
+
+    L = 1 - 2 sum(p g) / (sum(p^2) + sum(g^2)); SS_CASE_UNet, Eq. 11, whose printed form is the coefficient itself.
+    A pixel of weight 0 is left out of all three sums.
+    """
+    w = weights[..., None]
+    over = (1, 2)
+    intersection = jnp.sum(w * probs * target, over)
+    total = jnp.sum(w * probs**2, over) + jnp.sum(w * target**2, over)
+    return jnp.mean(1 - (2 * intersection + SMOOTH) / (total + SMOOTH), axis=-1)

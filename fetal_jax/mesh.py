@@ -1,0 +1,47 @@
+"""The one mesh: batches are split over its devices, states are copied to each of them.
+
+BatchNorm under a sharded `jit` sees the whole batch, so N devices compute what one does.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from fetal_jax.types import UserError
+
+AXIS = "data"
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """A one-axis mesh over `devices` (all of them if None). Auto axes: reshapes of a sharded batch stay legal."""
+    devices = jax.devices() if devices is None else devices
+    return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def split_over(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: its first axis is split over the mesh."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
+def copied_to(mesh: Mesh) -> NamedSharding:
+    """The sharding of a state: every device has all of it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def check_divisible(mesh: Mesh, **counts: int) -> None:
+    """Raises UserError naming the config key whose number of images cannot be dealt evenly to the devices."""
+    for key, count in counts.items():
+        if count % mesh.size:
+            raise UserError(f"{key} is {count}: it must be a multiple of the {mesh.size} devices")
+
+
+def shard(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays of this process as global arrays, split over the mesh along the first axis."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split_over(mesh), np.asarray(x)), tree)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """A copy of the tree on every device of the mesh."""
+    return jax.device_put(tree, copied_to(mesh))

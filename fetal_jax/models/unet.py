@@ -1,0 +1,97 @@
+"""The U-Nets of SS_CASE_UNet (its Fig. 2 and Table 4): an EfficientNet-B0 encoder, five up blocks, optional attention.
+
+The paper gives no layer table; this one reproduces its four parameter counts (see docs/models.md).
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from fetal_jax.layers.attention import CoordinateAttention, SqueezeExcite
+from fetal_jax.layers.conv import Conv
+from fetal_jax.layers.resample import crop_to, pad_to_multiple, upsample_2x
+from fetal_jax.types import Array
+
+STRIDE = 32  # of the deepest feature map
+
+
+class UpBlock(nn.Module):
+    """2× up-sampling, the skip beside it, two 3×3 convolutions with ReLU, squeeze-excite if wanted, dropout."""
+
+    features: int
+    dropout: float
+    se_reduction: int | None
+
+    @nn.compact
+    def __call__(self, x, skip, *, train: bool):
+        x = upsample_2x(x)
+        x = x if skip is None else jnp.concatenate([x, skip], axis=-1)
+        x = jax.nn.relu(Conv(self.features, name="conv1")(x))
+        x = jax.nn.relu(Conv(self.features, name="conv2")(x))
+        if self.se_reduction:
+            x = SqueezeExcite(max(1, self.features // self.se_reduction), name="se")(x)
+        return nn.Dropout(self.dropout)(x, deterministic=not train)
+
+
+class Decoder(nn.Module):
+    """From encoder features (shallow to deep) to logits at twice the shallowest resolution."""
+
+    filters: tuple[int, ...]
+    num_classes: int
+    dropout: float
+    se_reduction: int | None
+    ca_reduction: int | None
+    bn_momentum: float
+
+    @nn.compact
+    def __call__(self, features, *, train: bool) -> Float[Array, "b h w c"]:
+        *skips, x = features
+        if self.ca_reduction:
+            x = CoordinateAttention(self.ca_reduction, self.bn_momentum, name="coordinate")(x, train=train)
+        if self.se_reduction:
+            skips = [
+                SqueezeExcite(max(1, skip.shape[-1] // self.se_reduction), name=f"skip{level}_se")(skip)
+                for level, skip in enumerate(skips, start=1)
+            ]
+        for level, (filters, skip) in enumerate(zip(self.filters, [*skips[::-1], None], strict=True), start=1):
+            x = UpBlock(filters, self.dropout, self.se_reduction, name=f"up{level}")(x, skip, train=train)
+        return Conv(self.num_classes, size=1, name="logits")(x)
+
+
+class UNet(nn.Module):
+    """Encoder and decoder; `se_reduction` and `ca_reduction` switch the two attentions on."""
+
+    backbone: type[nn.Module]
+    filters: tuple[int, ...] = (256, 128, 64, 32, 16)
+    num_classes: int = 1
+    dropout: float = 0.1
+    se_reduction: int | None = None
+    ca_reduction: int | None = None
+    bn_momentum: float = 0.99
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "b h w c"], *, train: bool, frozen: tuple[str, ...] = ()
+    ) -> Float[Array, "b h w classes"]:
+        """Logits of an image in [0, 1] of any size and number of channels.
+
+        `train` draws dropout (key "dropout") and updates `batch_stats`. An encoder named in `frozen` runs on its
+        running averages, and no gradient enters it: neither its parameters nor its statistics can move.
+        """
+        height, width = image.shape[1:3]
+        encoder_frozen = "encoder" in frozen
+        encoder = self.backbone(bn_momentum=self.bn_momentum, name="encoder")
+        features = encoder(pad_to_multiple(image, STRIDE), train=train and not encoder_frozen)
+        if encoder_frozen:
+            features = jax.lax.stop_gradient(features)
+        decoder = Decoder(
+            filters=self.filters,
+            num_classes=self.num_classes,
+            dropout=self.dropout,
+            se_reduction=self.se_reduction,
+            ca_reduction=self.ca_reduction,
+            bn_momentum=self.bn_momentum,
+            name="decoder",
+        )
+        return crop_to(decoder(features, train=train), height, width)

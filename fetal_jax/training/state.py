@@ -1,0 +1,38 @@
+"""The state of a run: data only. No function, no model and no optimizer lives inside."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from fetal_jax import rngs
+from fetal_jax.types import Variables
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What a step takes and gives back. `teacher` is the network that labelled the pool; None before that."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    teacher: Variables | None
+
+    @property
+    def student(self) -> Variables:
+        return Variables(self.params, self.batch_stats)
+
+
+def create_train_state(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> TrainState:
+    """A randomly initialised state without an optimizer: `enter_stage` adds that. `image_shape` is [h w c]."""
+    key = rngs.named_key(jax.random.key(seed), "init")
+    variables = jax.jit(model.init, static_argnames="train")(key, jnp.zeros((1, *image_shape)), train=False)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=(),
+        teacher=None,
+    )

@@ -1,0 +1,59 @@
+"""The words that every room of the house shares: a batch, the facts of a dataset, an error of the user's.
+
+Axis letters in shape comments: `b` batch, `h w d` space, `c` channels or classes, `u` unlabelled images.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+Array = jax.Array | np.ndarray
+
+
+class UserError(ValueError):
+    """The user's input is wrong. One line that names the file or key and the remedy; exit code 2."""
+
+
+class Batch(flax.struct.PyTreeNode):
+    """What a training step sees.
+
+    The last `u` images of the batch are the unlabelled ones: their labels are a teacher's, and a pixel that the
+    teacher is not trusted on has weight 0. Padding has weight 0 too.
+    """
+
+    image: Float[Array, "b h w c"]  # intensities in [0, 1]
+    labels: Int[Array, "b h w"]  # class ids, 0 is background
+    weights: Float[Array, "b h w"]  # trust in the label: 1 counts, 0 is ignored
+    strong: Float[Array, "u h w c"]  # a second, perturbed view of the unlabelled images; u may be 0
+
+
+class Variables(flax.struct.PyTreeNode):
+    """What a network needs to predict."""
+
+    params: Any
+    batch_stats: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetFacts:
+    """What is true of every image of a dataset; used by losses, metrics, biometry and saving."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]  # class names by id; classes[0] is the background
+    colours: tuple[tuple[int, int, int], ...]  # RGB by class id, for overlays
+    subject_rule: str  # how a subject is told from a file, in words
+    licence: str
+    citation: str
+    channels: int = 1
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        return self.classes[1:]

@@ -1,0 +1,45 @@
+"""Dataset builders: one folder a dataset, in the layout of TensorFlow Datasets, without TensorFlow.
+
+Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS builder class). A dataset is named
+`name` or `name/config`, e.g. `hc18` or `fetal_phantom/trans_cerebellum`.
+"""
+
+import difflib
+import importlib
+
+from fetal_jax.types import DatasetFacts, UserError
+
+BUILDERS = ("fetal_phantom", "hc18")
+
+
+def _module(dataset: str):
+    name = dataset.split("/")[0]
+    if name not in BUILDERS:
+        close = difflib.get_close_matches(name, BUILDERS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"dataset {name!r} is unknown: choose one of {', '.join(BUILDERS)}{hint}")
+    return importlib.import_module(f"input_pipeline.builders.{name}")
+
+
+def facts(dataset: str) -> DatasetFacts:
+    """The facts of a dataset named `name` or `name/config`. Raises UserError for an unknown name."""
+    return _module(dataset).FACTS
+
+
+def builder(dataset: str, data_dir: str, **kwargs):
+    """The TFDS builder of `name` or `name/config` under `data_dir`. `kwargs` go to the builder class."""
+    _, _, config = dataset.partition("/")
+    cls = _module(dataset).Builder
+    known = tuple(cls.builder_configs)
+    if config and config not in known:
+        raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
+    return cls(data_dir=data_dir, config=config or None, file_format="array_record", **kwargs)
+
+
+def all_names() -> list[str]:
+    """Every `name` or `name/config` that there is."""
+    names = []
+    for name in BUILDERS:
+        configs = _module(name).Builder.builder_configs
+        names += [f"{name}/{config}" for config in configs] or [name]
+    return names

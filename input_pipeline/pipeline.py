@@ -1,0 +1,124 @@
+"""The training stream: grain datasets of labelled and unlabelled images, zipped into batches at a fixed ratio.
+
+Everything random is drawn from a generator made of the seed and the position in the stream, so the order and the
+content never depend on threads, and the whole state of the stream is one number, kept in the checkpoint.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+from grain.experimental import ZipMapDataset
+
+from fetal_jax.types import Batch
+from input_pipeline import augment
+from input_pipeline.dataset import NetImages
+
+SEEDS = {"labelled": 0, "unlabelled": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabels:
+    """A teacher's labels of the unlabelled pool, at network size, in the order of the pool."""
+
+    labels: np.ndarray  # uint8 [n s s]
+    weights: np.ndarray  # float32 [n s s]; all 0 where the image was dropped
+    kept: np.ndarray  # bool [n]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """What one stage draws from.
+
+    Attributes:
+      labelled: images with their reference.
+      unlabelled: the pool, or None for a stage that does not use it.
+      pseudo: the pool's labels; None: none, every weight is 0.
+      batch_size: images a step, over all processes.
+      n_unlabelled: how many of them come from the pool.
+      augment: a name of input_pipeline.augment.AUGMENTATIONS.
+      strong: whether to add a perturbed second view of the unlabelled images.
+      seed: of the order and of every augmentation.
+    """
+
+    labelled: NetImages
+    unlabelled: NetImages | None
+    pseudo: PseudoLabels | None
+    batch_size: int
+    n_unlabelled: int
+    augment: str
+    strong: bool
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which as many images are drawn as labelled set and used pool hold together; at least 1."""
+        images = len(self.labelled) + len(self._pool())
+        return max(1, images // self.batch_size)
+
+    def iterator(self, steps: int, shard: tuple[int, int] = (0, 1)) -> grain.DatasetIterator:
+        """`steps` batches of NumPy arrays; `shard` is (index, count) of the process that reads them."""
+        count = self.batch_size - self._drawn_from_pool()
+        labelled = _shuffled(range(len(self.labelled)), self.seed, "labelled").random_map(self._labelled_item)
+        streams = [_batches(labelled, count, steps, shard)]
+        if self._drawn_from_pool():
+            pool = _shuffled(self._pool(), self.seed, "unlabelled").random_map(self._unlabelled_item)
+            streams.append(_batches(pool, self.n_unlabelled, steps, shard))
+        batches = ZipMapDataset(streams).map(_join)
+        # Threads, not processes: with worker processes a restored state silently depends on their number.
+        return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
+
+    def _drawn_from_pool(self) -> int:
+        return self.n_unlabelled if len(self._pool()) else 0
+
+    def _pool(self) -> Sequence[int]:
+        """The pool images worth drawing: all of them where a second view asks for consistency, else the kept."""
+        if self.unlabelled is None:
+            return ()
+        if self.strong or self.pseudo is None:
+            return range(len(self.unlabelled))
+        return [int(i) for i in np.flatnonzero(self.pseudo.kept)]
+
+    def _labelled_item(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        item = self.labelled[index]
+        return self._augmented(item["image"], item["labels"], item["weights"], rng)
+
+    def _unlabelled_item(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        image = self.unlabelled[index]["image"]
+        if self.pseudo is None:
+            labels, weights = np.zeros(image.shape[:2], np.uint8), np.zeros(image.shape[:2], np.float32)
+        else:
+            labels, weights = self.pseudo.labels[index], self.pseudo.weights[index]
+        item = self._augmented(image, labels, weights, rng)
+        if not self.strong:
+            return item
+        return item | {"strong": augment.perturb(item["image"], rng)}
+
+    def _augmented(self, image, labels, weights, rng) -> dict[str, np.ndarray]:
+        image, labels, weights = augment.sample(self.augment, rng, image, labels, weights)
+        return {
+            "image": image.astype(np.float32) / 255,
+            "labels": labels.astype(np.int32),
+            "weights": weights,
+        }
+
+
+def _shuffled(indices: Sequence[int], seed: int, stream: str) -> grain.MapDataset:
+    """An endless stream of indices, each once an epoch, in another order every epoch."""
+    source = grain.MapDataset.source(list(indices)).seed(2 * seed + SEEDS[stream])
+    return source.shuffle().repeat(None, reseed_each_epoch=True)
+
+
+def _batches(items: grain.MapDataset, size: int, steps: int, shard: tuple[int, int]) -> grain.MapDataset:
+    """`steps` batches of the `size` images a step, of which this process reads its share."""
+    index, count = shard
+    return items[: size * steps][index::count].batch(size // count)
+
+
+def _join(streams: tuple[dict[str, np.ndarray], ...]) -> Batch:
+    labelled, *unlabelled = streams
+    both = [labelled, *unlabelled]
+    image, labels, weights = (np.concatenate([s[key] for s in both]) for key in ("image", "labels", "weights"))
+    strong = unlabelled[0].get("strong") if unlabelled else None
+    return Batch(image, labels, weights, image[:0] if strong is None else strong)
