@@ -145,26 +145,28 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from fetal_jax import config, experiment, outcome
+    from fetal_jax import config, outcome, run
+    from fetal_jax.experiment import Experiment
     from fetal_jax.training.stages import describe
+    from fetal_jax.workdir import Workdir
 
-    settings = config.load(args.config, [tuple(pair) for pair in args.set])
-    workdir = experiment.Workdir(args.workdir)
-    run = experiment.Experiment(settings, _data_dir(args))
+    settings, workdir = config.load(args.config, [tuple(pair) for pair in args.set]), Workdir(args.workdir)
+    experiment = Experiment(settings, _data_dir(args))
     with _claimed(args.workdir), _stop_on_sigterm() as stop:
-        workdir.claim(settings, run.splits)
-        print(describe(run.stages), flush=True)
-        experiment.train(run, workdir, stop)
-        _print_summary(outcome.evaluate(run, workdir, tta=run.tta), args.workdir)
+        workdir.claim(settings, experiment.splits)
+        print(describe(experiment.stages), flush=True)
+        run.train(experiment, workdir, stop)
+        _print_summary(outcome.evaluate(experiment, workdir, tta=experiment.tta), args.workdir)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from fetal_jax import config, experiment, outcome
+    from fetal_jax import config, outcome
+    from fetal_jax.experiment import Experiment
+    from fetal_jax.workdir import Workdir
 
-    run = experiment.Experiment(config.read(args.workdir), _data_dir(args))
-    workdir = experiment.Workdir(args.workdir)
-    workdir.check_splits(run.splits)
-    _print_summary(outcome.evaluate(run, workdir, tta=args.tta or run.tta), args.workdir)
+    experiment, workdir = Experiment(config.read(args.workdir), _data_dir(args)), Workdir(args.workdir)
+    workdir.check_splits(experiment.splits)
+    _print_summary(outcome.evaluate(experiment, workdir, tta=args.tta or experiment.tta), args.workdir)
 
 
 def _predict(args: argparse.Namespace) -> None:

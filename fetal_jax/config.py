@@ -74,8 +74,8 @@ def to_plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _get_config(path: pathlib.Path):
-    if not path.is_file():
-        raise UserError(f"config {path} does not exist: give the path of a Python file with get_config()")
+    if not path.is_file() or path.suffix != ".py":
+        raise UserError(f"config {path} is no such Python file: give the path of one with get_config()")
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

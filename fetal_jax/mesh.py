@@ -6,6 +6,7 @@ BatchNorm under a sharded `jit` sees the whole batch, so N devices compute what 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -44,4 +45,5 @@ def shard(tree: Any, mesh: Mesh) -> Any:
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of the tree on every device of the mesh."""
-    return jax.device_put(tree, copied_to(mesh))
+    # `device_put` alone gives back the same buffers where they are there already; a step would donate the original.
+    return jax.device_put(jax.tree.map(jnp.copy, tree), copied_to(mesh))

@@ -11,9 +11,10 @@ from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.evaluation.report import Example, Report, read_metrics, write_report
 from fetal_jax.evaluation.score import Scored, score, write_per_image
 from fetal_jax.evaluation.segmenter import Segmenter
-from fetal_jax.experiment import Experiment, Workdir, write_json
+from fetal_jax.experiment import Experiment
 from fetal_jax.training.labellers import KEPT
 from fetal_jax.types import UserError
+from fetal_jax.workdir import Workdir, write_json
 
 N_EXAMPLES = 3  # of the best, the median and the worst images, and of kept and dropped pseudo-labels
 
@@ -99,8 +100,8 @@ def _warnings(experiment: Experiment, workdir: Workdir, test: dict[str, Any], fi
 
 def labelling_records(experiment: Experiment, workdir: Workdir) -> list[dict[str, Any]]:
     """What each labelling stage that has run did with the pool."""
-    paths = [workdir.labelling(stage.name) for stage in experiment.stages if stage.labeller]
-    return [json.loads(path.read_text()) for path in paths if path.is_file()]
+    records = [workdir.labelling_record(stage.name) for stage in experiment.stages if stage.labeller]
+    return [record for record in records if record]
 
 
 def _publish(stage_model: pathlib.Path, destination: pathlib.Path) -> None:
@@ -159,8 +160,7 @@ def _pseudo_examples(experiment: Experiment, workdir: Workdir) -> list[Example]:
     if not labelling:
         return []
     images, pool = labelling[-1]["images"], experiment.images("unlabelled")
-    with np.load(workdir.labels(labelling[-1]["stage"])) as arrays:
-        labels = arrays["labels"]
+    labels = workdir.load_labels(labelling[-1]["stage"]).labels
     kept = [i for i, image in enumerate(images) if image["kept"]]
     dropped = [i for i, image in enumerate(images) if not image["kept"]]
     examples = []

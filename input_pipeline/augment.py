@@ -49,9 +49,16 @@ SIMPLIFIED = (
     Variant(geometry="vflip"),
     Variant(intensity=0.2),
 )
+# For small network inputs, where the published kernels would wipe out what is to be seen: no blur, exact masks.
+GEOMETRIC = tuple(
+    Variant(blur=0, geometry=geometry, intensity=intensity)
+    for geometry in ("none", "zoom", "hflip", "vflip")
+    for intensity in (0.0, 0.2)
+)
 AUGMENTATIONS = {
     "none": (Variant(blur=0),),
     "flips": (Variant(blur=0), Variant(blur=0, geometry="hflip")),
+    "geometric": GEOMETRIC,
     "comprehensive": COMPREHENSIVE,
     "simplified": SIMPLIFIED,
 }

@@ -3,9 +3,12 @@
 Every file is decoded once: `NetImages` keeps what a network sees, small and in uint8, as it is first asked for.
 """
 
+import contextlib
 import dataclasses
+import io
 import os
 import pathlib
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,7 +46,12 @@ def prepare(dataset: str, data_dir: pathlib.Path, source: str | None = None) -> 
     """
     settings = {"source": source} if source is not None else {}
     builder = builders.builder(dataset, str(data_dir), **settings)
-    builder.download_and_prepare()
+    if not builder.data_path.exists():
+        print(f"preparing {dataset} in {builder.data_dir}", file=sys.stderr, flush=True)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
+        builder.download_and_prepare()
     return builder
 
 
@@ -52,7 +60,7 @@ def describe_all(data_dir: pathlib.Path) -> list[str]:
     lines = []
     for dataset in builders.all_names():
         builder = builders.builder(dataset, str(data_dir))
-        number = builder.info.splits[SPLIT].num_examples if builder.is_prepared() else None
+        number = builder.info.splits[SPLIT].num_examples if builder.data_path.exists() else None
         state = "not prepared" if number is None else f"{number} images"
         lines.append(f"{dataset:32} {state:16} {builders.facts(dataset).title}")
     return lines

@@ -40,7 +40,7 @@ def predict_files(
     files = _image_files(paths)
     for file in files:
         read_grey(file)
-    _check_names(files, out)
+    _check_names(files, out, ("", "_overlay") if overlay else ("",))
     out.mkdir(parents=True, exist_ok=True)
     spacing = (spacing_mm, spacing_mm) if spacing_mm else None
     rows = []
@@ -82,14 +82,15 @@ def _image_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return files
 
 
-def _check_names(files: Sequence[pathlib.Path], out: pathlib.Path) -> None:
+def _check_names(files: Sequence[pathlib.Path], out: pathlib.Path, endings: Sequence[str]) -> None:
     seen: dict[str, pathlib.Path] = {}
     for file in files:
-        if file.stem in seen:
-            raise UserError(f"{file} and {seen[file.stem]} would write the same mask: predict them into two folders")
         if file.parent.resolve() == out.resolve():
             raise UserError(f"--out {out} is the folder of {file}: its images would be overwritten, choose another")
-        seen[file.stem] = file
+        for name in (file.stem + ending for ending in endings):
+            if name in seen:
+                raise UserError(f"{file} and {seen[name]} would both write {name}.png: predict them into two folders")
+            seen[name] = file
 
 
 def _drawn(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.ndarray:

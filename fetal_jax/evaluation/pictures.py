@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Integer, UInt8
 
 RGB = tuple[int, int, int]
 
@@ -15,7 +15,7 @@ JPEG_QUALITY = 85
 
 def outline(
     image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"],
-    masks: Sequence[tuple[Int[np.ndarray, "h w"], Sequence[RGB]]],
+    masks: Sequence[tuple[Integer[np.ndarray, "h w"], Sequence[RGB]]],
     *,
     thickness: int | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -41,7 +41,7 @@ def outline(
 
 def overlay_labels(
     image: UInt8[np.ndarray, "h w"],
-    labels: Int[np.ndarray, "h w"],
+    labels: Integer[np.ndarray, "h w"],
     colours: Sequence[RGB],
     alpha: float = 0.4,
 ) -> UInt8[np.ndarray, "h w 3"]:

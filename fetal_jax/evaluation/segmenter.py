@@ -7,6 +7,7 @@ what its classes are, what it was trained on, and the SHA-256 of the weights).
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import flax.traverse_util
+import jax
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -59,7 +61,7 @@ class Segmenter:
 
     def __init__(self, card: ModelCard, variables: Variables, *, batch_size: int = 1, predict: Predict | None = None):
         self.card, self._variables, self._batch_size = card, variables, batch_size
-        self._predict = predict or make_predict(build_model(**card.model), meshes.make_mesh())
+        self._predict = predict or make_predict(build_model(**card.model), _mesh(batch_size))
 
     def with_variables(self, variables: Variables) -> "Segmenter":
         """The same network with other weights, without another compilation."""
@@ -121,6 +123,12 @@ class Segmenter:
                 f"[h w {self.card.facts.channels}]"
             )
         return image
+
+
+def _mesh(batch_size: int) -> jax.sharding.Mesh:
+    """As many devices as can share a batch evenly: one for a single image."""
+    devices = jax.devices()
+    return meshes.make_mesh(devices[: math.gcd(batch_size, len(devices))])
 
 
 def save(directory: pathlib.Path, card: ModelCard, variables: Variables) -> None:

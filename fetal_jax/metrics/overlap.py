@@ -5,7 +5,7 @@ from typing import Any
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 from fetal_jax.types import Array
 
@@ -24,7 +24,7 @@ class Counts(flax.struct.PyTreeNode):
         return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
 
 
-def count(prediction: Int[Array, "... h w"], labels: Int[Array, "... h w"], num_classes: int) -> Counts:
+def count(prediction: Integer[Array, "... h w"], labels: Integer[Array, "... h w"], num_classes: int) -> Counts:
     """The counts of classes 1..num_classes-1, shape [... num_classes-1]. NumPy in, NumPy out; JAX in, JAX out."""
     xp = np if isinstance(prediction, np.ndarray) else jnp
     classes = xp.arange(1, num_classes)

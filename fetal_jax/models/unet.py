@@ -14,6 +14,14 @@ from fetal_jax.layers.resample import crop_to, pad_to_multiple, upsample_2x
 from fetal_jax.types import Array
 
 STRIDE = 32  # of the deepest feature map
+# The inputs of the squeeze are mostly positive, so a hidden ReLU unit is dead from the start for about half of all
+# seeds. A width of channels/32 would leave one or two units on the narrow blocks, and often no attention at all.
+LEAST_HIDDEN = 4
+
+
+def squeeze_excite(channels: int, reduction: int, name: str) -> SqueezeExcite:
+    """The decoder's squeeze-and-excitation: channels/reduction hidden units, but not fewer than `LEAST_HIDDEN`."""
+    return SqueezeExcite(max(LEAST_HIDDEN, channels // reduction), name=name)
 
 
 class UpBlock(nn.Module):
@@ -30,7 +38,7 @@ class UpBlock(nn.Module):
         x = jax.nn.relu(Conv(self.features, name="conv1")(x))
         x = jax.nn.relu(Conv(self.features, name="conv2")(x))
         if self.se_reduction:
-            x = SqueezeExcite(max(1, self.features // self.se_reduction), name="se")(x)
+            x = squeeze_excite(self.features, self.se_reduction, "se")(x)
         return nn.Dropout(self.dropout)(x, deterministic=not train)
 
 
@@ -51,7 +59,7 @@ class Decoder(nn.Module):
             x = CoordinateAttention(self.ca_reduction, self.bn_momentum, name="coordinate")(x, train=train)
         if self.se_reduction:
             skips = [
-                SqueezeExcite(max(1, skip.shape[-1] // self.se_reduction), name=f"skip{level}_se")(skip)
+                squeeze_excite(skip.shape[-1], self.se_reduction, f"skip{level}_se")(skip)
                 for level, skip in enumerate(skips, start=1)
             ]
         for level, (filters, skip) in enumerate(zip(self.filters, [*skips[::-1], None], strict=True), start=1):

@@ -96,7 +96,7 @@ def resume(parts: Parts, state: TrainState) -> tuple[TrainState, Position]:
     if found is None:
         return meshes.replicate(state, parts.mesh), Position()
     position = Position(**found)
-    entered = parts.stages[: position.stage + (position.step > 0)]
+    entered = parts.stages[: position.stage + 1]
 
     def enter_all(state):
         for stage in entered:
@@ -123,9 +123,18 @@ def _run_stage(parts: Parts, state: TrainState, position: Position) -> tuple[Tra
     if not fresh:
         iterator.set_state(position.data)
     monitor = Monitor(parts, stage, per_epoch, int(state.step) - position.step)
+    key = rngs.named_key(jax.random.key(parts.seed), stage.name)
+
+    def advance(state: TrainState, step: int) -> TrainState:
+        rates = _rates(stage, step / total)
+        state, metrics = step_fn(state, meshes.shard(next(iterator), parts.mesh), rates, key)
+        monitor.see(step, metrics, rates)
+        return state
+
     while position.step < total:
         began, end = time.monotonic(), (position.step // per_epoch + 1) * per_epoch
-        state, step = _train(parts, step_fn, state, iterator, monitor, position.step, end)
+        state, step = _steps(advance, parts.stop, state, range(position.step, end))
+        monitor.flush()
         position = dataclasses.replace(position, step=step, data=iterator.get_state())
         if step == end and (step == total or (end // per_epoch) % parts.validate_every == 0):
             position = _validate(parts, stage, state, position, end // per_epoch)
@@ -139,25 +148,14 @@ def _run_stage(parts: Parts, state: TrainState, position: Position) -> tuple[Tra
     return state, Position(stage=position.stage + 1, seconds=position.seconds)
 
 
-def _train(
-    parts: Parts,
-    step_fn: Callable,
-    state: TrainState,
-    iterator: Any,
-    monitor: "Monitor",
-    first: int,
-    end: int,
+def _steps(
+    advance: Callable[[TrainState, int], TrainState], stop: Callable[[], bool], state: TrainState, steps: range
 ) -> tuple[TrainState, int]:
-    """Steps first..end-1 of a stage, fewer if the run is asked to stop; the state and the next step."""
-    stage = monitor.stage
-    key = rngs.named_key(jax.random.key(parts.seed), stage.name)
-    for step in range(first, end):
-        rates = _rates(stage, step / (monitor.per_epoch * stage.epochs))
-        state, metrics = step_fn(state, meshes.shard(next(iterator), parts.mesh), rates, key)
-        monitor.see(step, metrics, rates)
-        if parts.stop():
+    """Takes the steps, fewer if the run is asked to stop; the state and the number of the next step."""
+    for step in steps:
+        state = advance(state, step)
+        if stop():
             break
-    monitor.flush()
     return state, step + 1
 
 
@@ -171,7 +169,7 @@ def _validate(parts: Parts, stage: Stage, state: TrainState, position: Position,
     if scores:
         parts.writer.scalars(int(state.step), "validation", scores, stage=stage.name, epoch=epoch)
         parts.progress.message(f"{stage.name} epoch {epoch}/{stage.epochs}: validation dice {scores['dice']:.4f}")
-    score = scores.get("dice")
+    score = scores.get("dice", 0.0)
     if scores and position.best is not None and not score > position.best:
         return position
     parts.checkpoints.save_best(int(state.step), state.student, {"stage": stage.name, **scores})

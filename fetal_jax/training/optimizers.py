@@ -21,6 +21,8 @@ def make_optimizer(
       weight_decay: decoupled decay of the kernels, per unit of learning rate.
       clip: largest global norm of the gradient.
       frozen: top-level parameter groups whose update is exactly zero (`optax.masked` would let gradients through).
+
+    Raises UserError for an unknown name, and, when used, for a frozen group that the parameters do not have.
     """
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name {name!r} is unknown: choose one of {', '.join(OPTIMIZERS)}")
@@ -33,6 +35,9 @@ def make_optimizer(
 
 
 def _labels(params: Any, frozen: tuple[str, ...]) -> Any:
+    unknown = [group for group in frozen if group not in params]
+    if unknown:
+        raise UserError(f"frozen names {unknown[0]!r}: the parameter groups of this model are {', '.join(params)}")
     return {
         group: jax.tree.map(lambda _, group=group: "frozen" if group in frozen else "moving", tree)
         for group, tree in params.items()

@@ -49,6 +49,7 @@ def make_protocol(names: Sequence[str], stages: Mapping[str, Mapping[str, Any]],
         raise UserError(f"rounds is {rounds}: it must be at least 1")
     protocol = []
     for name in names:
+        _check_keys(name, stages[name])
         stage = Stage(name=name, **{**stages[name], "frozen": tuple(stages[name]["frozen"])})
         protocol.append(stage)
         if stage.labeller:
@@ -56,6 +57,14 @@ def make_protocol(names: Sequence[str], stages: Mapping[str, Mapping[str, Any]],
     if len({stage.name for stage in protocol}) < len(protocol):
         raise UserError("protocol names a stage twice: repeat LABEL and RETRAIN with rounds")
     return tuple(protocol)
+
+
+def _check_keys(name: str, values: Mapping[str, Any]) -> None:
+    keys = [field.name for field in dataclasses.fields(Stage) if field.name != "name"]
+    for key in [*keys, *values]:
+        if (key in keys) != (key in values):
+            what = "missing" if key in keys else "unknown"
+            raise UserError(f"config key 'stages.{name}.{key}' is {what}: a stage has {', '.join(keys)}")
 
 
 def describe(protocol: Sequence[Stage]) -> str:

@@ -14,7 +14,7 @@ from fetal_jax.types import Variables
 class TrainState(flax.struct.PyTreeNode):
     """What a step takes and gives back. `teacher` is the network that labelled the pool; None before that."""
 
-    step: jax.Array
+    step: Any  # int32
     params: Any
     batch_stats: Any
     opt_state: Any

@@ -6,6 +6,7 @@ Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS b
 
 import difflib
 import importlib
+import inspect
 
 from fetal_jax.types import DatasetFacts, UserError
 
@@ -33,6 +34,8 @@ def builder(dataset: str, data_dir: str, **kwargs):
     known = tuple(cls.builder_configs)
     if config and config not in known:
         raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
+    if "source" in kwargs and "source" not in inspect.signature(cls).parameters:
+        raise UserError(f"dataset {dataset!r} is generated: leave out --source")
     return cls(data_dir=data_dir, config=config or None, file_format="array_record", **kwargs)
 
 

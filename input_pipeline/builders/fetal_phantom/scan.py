@@ -29,7 +29,7 @@ class View:
     flip: int  # -1: the forehead is on the left
     gain_db: float
 
-    def to_head(self, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def to_head(self, x: np.ndarray | float, z: np.ndarray | float) -> tuple[np.ndarray | float, np.ndarray | float]:
         """Head coordinates (mm) of image coordinates (mm)."""
         c, s = math.cos(self.rotation), math.sin(self.rotation)
         dx, dz = x - self.centre_mm[0], z - self.centre_mm[1]

@@ -1,0 +1,81 @@
+"""What all tests share: four devices, checked shapes, a place for compiled programs, and the tiny phantom."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# All of this has to be said before jax is imported.
+_CACHE = tempfile.mkdtemp(prefix="fetal_jax_tests_")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+os.environ["JAX_PLATFORMS"] = "cpu"
+# Four devices on any machine. Networks run for a few steps only, so time goes into compiling: optimise little.
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=4"
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+# Programs compiled in this process or one that it starts are compiled once, and the user's own cache is left alone.
+os.environ["XDG_CACHE_HOME"] = _CACHE
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_CACHE, "fetal_jax", "compiled")
+
+import jaxtyping  # noqa: E402
+import pytest  # noqa: E402
+from absl import flags  # noqa: E402
+
+# Types and shapes in the signatures of these packages are checked at every call. An int may stand for a float.
+CHECKED = (
+    "fetal_jax.classes",
+    "fetal_jax.evaluation",
+    "fetal_jax.losses",
+    "fetal_jax.mesh",
+    "fetal_jax.metrics",
+    "fetal_jax.models",
+    "fetal_jax.rngs",
+    "fetal_jax.training",
+    "fetal_jax.types",
+    "input_pipeline",
+)
+jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A folder in which `fetal_phantom/tiny` is prepared: 8 subjects, 3 frames each, 96 x 128 pixels."""
+    from input_pipeline.dataset import prepare
+
+    folder = tmp_path_factory.mktemp("data")
+    prepare("fetal_phantom/tiny", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_network():
+    """`case_unet` for 32 x 32 grey images and one class: arguments of build_model, and random weights.
+
+    Weights come from NumPy, a hundred times sooner than `model.init` is compiled.
+    """
+    import jax
+    import numpy as np
+
+    from fetal_jax.models import build_model
+    from fetal_jax.types import Variables
+
+    settings = {"name": "case_unet", "num_classes": 1, "dropout": 0.1, "bn_momentum": 0.9}
+    model = build_model(**settings)
+    image = np.zeros((1, 32, 32, 1), np.float32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image, train=False))
+    rng = np.random.default_rng(0)
+
+    def kernel_or_constant(path, leaf):
+        if len(leaf.shape) > 1:
+            scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+            return (scale * rng.standard_normal(leaf.shape)).astype(np.float32)
+        name = path[-1].key
+        return np.full(leaf.shape, 1.0 if name in ("scale", "var", "variance") else 0.0, np.float32)
+
+    variables = jax.tree_util.tree_map_with_path(kernel_or_constant, shapes)
+    return settings, Variables(variables["params"], variables["batch_stats"])
+
+

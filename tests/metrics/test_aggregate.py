@@ -1,0 +1,56 @@
+"""The three averages, on a case small enough to work out by hand in which all of them differ."""
+
+import numpy as np
+import pytest
+
+from fetal_jax.metrics.aggregate import aggregate
+from fetal_jax.metrics.overlap import METRICS, Counts
+
+
+def counts(*rows):
+    """Counts of one class, an image a row: tp, fp, fn, tn."""
+    return Counts(*(np.array(column)[:, None] for column in zip(*rows, strict=True)))
+
+
+def test_the_three_averages_differ_as_they_should():
+    # Dice 1, 0.5 (subject a) and 0.2 (subject b).
+    three = counts((90, 0, 0, 10), (1, 1, 1, 97), (1, 8, 0, 91))
+    got = aggregate(three, ["a", "a", "b"], ["csp"])
+    assert got["per_image"]["dice"]["csp"] == pytest.approx((1 + 0.5 + 0.2) / 3)
+    assert got["per_subject"]["dice"]["csp"] == pytest.approx((0.75 + 0.2) / 2)
+    assert got["pooled"]["dice"]["csp"] == pytest.approx(184 / 194)
+    assert (got["n_images"], got["n_subjects"]) == (3, 2)
+
+
+def test_subjects_need_not_stand_together():
+    three = counts((90, 0, 0, 10), (1, 8, 0, 91), (1, 1, 1, 97))
+    got = aggregate(three, ["a", "b", "a"], ["csp"])
+    assert got["per_subject"]["dice"]["csp"] == pytest.approx((0.75 + 0.2) / 2)
+
+
+def test_the_mean_is_over_the_foreground_classes():
+    two = Counts(*(np.array([row]) for row in ((1, 3), (0, 1), (0, 1), (9, 5))))
+    got = aggregate(two, ["a"], ["csp", "lv"])
+    assert got["pooled"]["jaccard"] == {"csp": 1.0, "lv": 0.6, "mean": pytest.approx(0.8)}
+
+
+def test_what_is_undefined_is_left_out_and_where_all_is_undefined_it_is_none():
+    empty = (0, 0, 0, 100)
+    got = aggregate(counts((1, 1, 1, 97), empty), ["a", "b"], ["csp"])
+    assert got["per_image"]["dice"]["csp"] == got["per_subject"]["dice"]["csp"] == 0.5
+    got = aggregate(counts(empty, empty), ["a", "b"], ["csp"])
+    for kind in ("per_image", "per_subject", "pooled"):
+        assert got[kind]["dice"] == {"csp": None, "mean": None}
+        assert got[kind]["accuracy"] == {"csp": 1.0, "mean": 1.0}
+
+
+def test_absences_are_counted_by_case():
+    images = counts((0, 0, 0, 9), (0, 2, 0, 7), (0, 3, 0, 6), (0, 0, 4, 5), (1, 1, 1, 6))
+    got = aggregate(images, list("abcde"), ["csp"])["absent"]
+    assert got == {"csp": {"reference": 2, "prediction": 1, "both": 1}}
+
+
+def test_every_metric_has_every_average():
+    got = aggregate(counts((1, 1, 1, 97)), ["a"], ["csp"])
+    for kind in ("per_image", "per_subject", "pooled"):
+        assert tuple(got[kind]) == METRICS
