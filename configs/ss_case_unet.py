@@ -12,7 +12,7 @@ from configs.common import choose, parse_argument
 DATASETS = {
     "fetal_phantom": {
         "structures": ("cerebellum",),
-        "split": {"labelled": 60, "unlabelled": 120, "validation": 20, "test": 60},
+        "split": {"labelled": 100, "unlabelled": 150, "validation": 20, "test": 60},
     },
     "hc18": {
         "structures": ("head",),
@@ -43,7 +43,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.protocol = ("decoder", "fine_tune", "retrain")
     config.rounds = 1  # of LABEL -> RETRAIN
     config.stages = _stages(epochs, arg["labeller"])
-    config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "background"})
+    config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "ignore"})
     config.evaluation = ConfigDict({"batch_size": 8, "blur": 5, "tta": False})
     config.validate_every = 2
     config.log_every = 1

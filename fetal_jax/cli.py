@@ -62,6 +62,7 @@ def _add_data(commands) -> None:
     prepare = actions.add_parser("prepare", help="check raw files and write them as records", allow_abbrev=False)
     prepare.add_argument("dataset", help="name or name/config, e.g. hc18")
     prepare.add_argument("--source", help="your folder in the layout the dataset is published in")
+    prepare.add_argument("--overwrite", action="store_true", help="prepare again what is there already")
     prepare.set_defaults(run=_prepare)
     actions.add_parser("list", help="the datasets, and which are prepared").set_defaults(run=_list)
 
@@ -133,7 +134,7 @@ def _data_dir(args: argparse.Namespace) -> pathlib.Path:
 def _prepare(args: argparse.Namespace) -> None:
     from input_pipeline.dataset import prepare
 
-    builder = prepare(args.dataset, _data_dir(args), args.source)
+    builder = prepare(args.dataset, _data_dir(args), args.source, overwrite=args.overwrite)
     print(f"{args.dataset}: {builder.info.splits['images'].num_examples} images in {builder.data_dir}")
 
 

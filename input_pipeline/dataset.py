@@ -8,6 +8,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,20 +40,41 @@ def default_data_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get("FETAL_JAX_DATA") or pathlib.Path.home() / ".cache" / "fetal_jax")
 
 
-def prepare(dataset: str, data_dir: pathlib.Path, source: str | None = None) -> tfds.core.DatasetBuilder:
+def prepare(
+    dataset: str, data_dir: pathlib.Path, source: str | None = None, *, overwrite: bool = False
+) -> tfds.core.DatasetBuilder:
     """Writes the dataset under `data_dir` unless it is there already. `source` is the user's folder of raw files.
 
+    With `overwrite` it is written anew; the old one goes only when the new one is whole.
     Raises UserError if the dataset is unknown, or needs raw files and they are missing or wrong.
     """
     settings = {"source": source} if source is not None else {}
     builder = builders.builder(dataset, str(data_dir), **settings)
-    if not builder.data_path.exists():
-        print(f"preparing {dataset} in {builder.data_dir}", file=sys.stderr, flush=True)
+    path = pathlib.Path(builder.data_dir)
+    if path.exists() and not overwrite:
+        return builder
+    print(f"preparing {dataset} in {path}", file=sys.stderr, flush=True)
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
-        builder.download_and_prepare()
-    return builder
+    with _put_aside(path), contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads; there are none
+        builders.builder(dataset, str(data_dir), **settings).download_and_prepare()
+    return builders.builder(dataset, str(data_dir))
+
+
+@contextlib.contextmanager
+def _put_aside(path: pathlib.Path) -> Iterator[None]:
+    """Moves a folder out of the way of its successor, and back if that one fails."""
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    try:
+        yield
+    except BaseException:
+        if old.exists():
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def describe_all(data_dir: pathlib.Path) -> list[str]:

@@ -79,3 +79,25 @@ def small_network():
     return settings, Variables(variables["params"], variables["batch_stats"])
 
 
+@pytest.fixture(scope="session")
+def card(small_network):
+    """The model card of `small_network`, as if trained for the cerebellum."""
+    from fetal_jax.evaluation.segmenter import ModelCard
+    from input_pipeline import builders
+    from input_pipeline.dataset import select
+
+    facts, _ = select(builders.facts("fetal_phantom"), ["cerebellum"])
+    return ModelCard(small_network[0], size=32, blur=0, facts=facts, splits_hash="0" * 64, stage="fine_tune")
+
+
+@pytest.fixture
+def bright_is_foreground(monkeypatch):
+    """Every network loaded in this test calls bright pixels foreground: no weights, nothing to compile."""
+    import numpy as np
+
+    from fetal_jax.evaluation import segmenter
+
+    def predict(variables, images):
+        return np.concatenate([1 - images, images], -1)
+
+    monkeypatch.setattr(segmenter, "make_predict", lambda model, mesh: predict)

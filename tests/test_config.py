@@ -8,13 +8,13 @@ import pytest
 from fetal_jax import config
 from fetal_jax.types import UserError
 
-SOURCE = '''
+SOURCE = """
 from ml_collections import ConfigDict
 
 def get_config(argument=""):
     settings = {"argument": argument, "seed": 0, "rate": 1e-3, "flip": False, "names": ("a", "b"), "tags": ["x"]}
     return ConfigDict(settings | {"model": {"name": "unet", "dropout": 0.1}})
-'''
+"""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_last_override_wins_and_the_rest_stays(path):
         ("seed.x", "1", "'seed.x' is unknown"),
         ("model.name.x", "1", "'model.name.x' is unknown"),
         ("nothing.x", "1", "'nothing.x' is unknown"),
-        ("model", "unet", "'model' is a group: set one of model.name, model.dropout"),
+        ("model", "unet", "'model' is a group: set one of model.dropout, model.name"),
     ],
 )
 def test_a_wrong_override_names_its_key_and_the_remedy(path, key, text, message):

@@ -15,7 +15,7 @@ JPEG_QUALITY = 85
 
 def outline(
     image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"],
-    masks: Sequence[tuple[Integer[np.ndarray, "h w"], Sequence[RGB]]],
+    masks: Sequence[tuple[Integer[np.ndarray, "rows columns"], Sequence[RGB]]],
     *,
     thickness: int | None = None,
 ) -> UInt8[np.ndarray, "h w 3"]:
@@ -41,7 +41,7 @@ def outline(
 
 def overlay_labels(
     image: UInt8[np.ndarray, "h w"],
-    labels: Integer[np.ndarray, "h w"],
+    labels: Integer[np.ndarray, "rows columns"],
     colours: Sequence[RGB],
     alpha: float = 0.4,
 ) -> UInt8[np.ndarray, "h w 3"]:

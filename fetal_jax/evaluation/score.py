@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from fetal_jax.types import UserError
 Probabilities = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """An image with its reference: see input_pipeline.dataset.Record."""
 

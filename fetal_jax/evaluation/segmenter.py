@@ -11,7 +11,7 @@ import math
 import os
 import pathlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import flax.traverse_util
@@ -74,10 +74,10 @@ class Segmenter:
 
     def __call__(
         self,
-        image: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"],
-        spacing_mm: tuple[float, float] | None = None,
+        image: np.ndarray,
+        spacing_mm: Sequence[float] | Float[np.ndarray, "2"] | None = None,
     ) -> Segmentation:
-        """Segments one image. `spacing_mm` is (row, column); None or 0 where it is unknown.
+        """Segments one image, uint8 [h w] or [h w c]. `spacing_mm` is (row, column); None or 0 where it is unknown.
 
         Raises UserError if the image is not uint8 or has another number of channels than the network was trained on.
         """
@@ -144,7 +144,7 @@ def save(directory: pathlib.Path, card: ModelCard, variables: Variables) -> None
     os.replace(partial, directory)
 
 
-def read(directory: pathlib.Path) -> tuple[ModelCard, Variables]:
+def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
     """The contents of a model directory. Raises UserError if it is none, or its weights are not the card's."""
     directory = pathlib.Path(directory)
     if (directory / "model" / "model.json").is_file():
@@ -159,7 +159,7 @@ def read(directory: pathlib.Path) -> tuple[ModelCard, Variables]:
     return ModelCard.from_dict(description), Variables(tree["params"], tree["batch_stats"])
 
 
-def load(directory: str, *, batch_size: int = 1) -> Segmenter:
+def load(directory: str | os.PathLike, *, batch_size: int = 1) -> Segmenter:
     """The segmenter of a workdir or a `model/` folder: `load(DIR)(image, spacing_mm)`."""
     return Segmenter(*read(pathlib.Path(directory)), batch_size=batch_size)
 

@@ -43,7 +43,9 @@ class Hc18(tfds.core.GeneratorBasedBuilder):
         """
         if not self.data_path.exists():
             if self._source is None:
-                raise UserError("hc18 is not prepared: give the folder of its published files with --source DIR")
+                raise UserError(
+                    "hc18 is not prepared: run fetal-jax data prepare hc18 --source DIR with the folder of its files"
+                )
             self._heads = read_source(self._source)
         super().download_and_prepare(**kwargs)
 

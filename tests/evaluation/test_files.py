@@ -1,0 +1,170 @@
+"""Predicting files: from a saved network to masks, a table and pictures, and every refusal."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+import fetal_jax
+from fetal_jax.evaluation import segmenter as segmenters
+from fetal_jax.evaluation.files import predict_files, read_grey
+from fetal_jax.types import UserError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, card, small_network):
+    workdir = tmp_path_factory.mktemp("run")
+    segmenters.save(workdir / "model", card, small_network[1])
+    return workdir
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return folder
+
+
+def write(path, shape=(40, 60), value=200, dtype=np.uint8):
+    """An image with a bright rectangle in its middle."""
+    image = np.zeros(shape, dtype)
+    height, width = shape[:2]
+    image[height // 4 : height // 2, width // 4 : width // 2] = value
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def table(out):
+    with (out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_from_a_saved_network_to_masks_in_native_size(model, folder, tmp_path):
+    rng = np.random.default_rng(0)
+    shapes = {"wide": (50, 80), "tall": (90, 40), "same": (32, 32)}
+    for name, shape in shapes.items():
+        assert cv2.imwrite(str(folder / f"{name}.png"), rng.integers(0, 256, shape, np.uint8))
+    out = tmp_path / "masks"
+    lines = list(predict_files(model, [folder], out, spacing_mm=0.5))
+    assert lines == [f"{folder / name}.png -> {out / name}.png" for name in sorted(shapes)]
+    segmenter = fetal_jax.load(model)
+    for row in table(out):
+        mask = cv2.imread(str(out / f"{row['name']}.png"), cv2.IMREAD_UNCHANGED)
+        answer = segmenter(read_grey(folder / f"{row['name']}.png"), (0.5, 0.5))
+        assert mask.shape == shapes[row["name"]]
+        np.testing.assert_array_equal(mask, answer.labels)
+        assert 0 < mask.sum() < mask.size, "random weights on noise give both classes"
+        assert int(row["pixels"]) == (mask == 1).sum()
+        assert float(row["area_mm2"]) == pytest.approx((mask == 1).sum() * 0.25)
+        assert float(row["confidence"]) == pytest.approx(answer.probs[mask == 1, 1].mean(), abs=1e-4)
+    assert sorted(p.name for p in out.iterdir()) == ["predictions.csv", "same.png", "tall.png", "wide.png"]
+
+
+def test_grey_colour_alpha_and_jpeg_give_the_same_mask(model, folder, tmp_path, bright_is_foreground):
+    write(folder / "grey.png")
+    write(folder / "colour.png", (40, 60, 3))
+    write(folder / "alpha.png", (40, 60, 4))
+    write(folder / "photo.JPG")
+    write(folder / "scan.tif", (40, 60))
+    list(predict_files(model, [folder], tmp_path / "out"))
+    masks = {name: read_grey(tmp_path / "out" / f"{name}.png") for name in ("grey", "colour", "alpha", "photo", "scan")}
+    assert masks["grey"].sum() > 100
+    for name, mask in masks.items():
+        assert mask.shape == (40, 60)
+        np.testing.assert_array_equal(mask, masks["grey"], err_msg=name)
+
+
+def test_the_table_has_a_row_an_image_and_class(model, folder, tmp_path, bright_is_foreground):
+    write(folder / "a.png")
+    write(folder / "dark.png", value=0)
+    list(predict_files(model, [folder / "dark.png", folder / "a.png"], tmp_path / "out"))
+    dark, bright = table(tmp_path / "out")
+    assert list(dark) == ["name", "file", "class", "pixels", "area_mm2", "confidence"]
+    assert [dark[key] for key in ("name", "class", "pixels", "area_mm2", "confidence")] == [
+        "dark",
+        "cerebellum",
+        "0",
+        "",
+        "",
+    ]
+    assert (bright["name"], bright["file"], bright["area_mm2"]) == ("a", str(folder / "a.png"), "")
+    assert float(bright["confidence"]) > 0.5
+
+
+def test_an_overlay_is_the_image_with_the_outline_in_colour(model, folder, tmp_path, card, bright_is_foreground):
+    write(folder / "a.png")
+    list(predict_files(model, [folder], tmp_path / "out", overlay=True))
+    picture = cv2.cvtColor(cv2.imread(str(tmp_path / "out" / "a_overlay.png")), cv2.COLOR_BGR2RGB)
+    assert picture.shape == (40, 60, 3)
+    mask = read_grey(tmp_path / "out" / "a.png")
+    drawn = (picture == card.facts.colours[1]).all(-1)
+    assert drawn.any()
+    assert (mask[drawn] == 1).all()
+    np.testing.assert_array_equal(picture[mask == 0], read_grey(folder / "a.png")[mask == 0][:, None].repeat(3, 1))
+
+
+def test_flips_ask_the_network_three_times(model, folder, tmp_path, bright_is_foreground, monkeypatch):
+    asked = []
+
+    def asymmetric(variables, images):
+        asked.append(images.copy())
+        return np.concatenate([1 - images, images], -1)
+
+    monkeypatch.setattr(segmenters, "make_predict", lambda model, mesh: asymmetric)
+    write(folder / "a.png")
+    list(predict_files(model, [folder], tmp_path / "out", tta=True))
+    np.testing.assert_array_equal(asked[1], asked[0][:, :, ::-1])
+    np.testing.assert_array_equal(asked[2], asked[0][:, ::-1])
+    assert read_grey(tmp_path / "out" / "a.png").sum() > 100
+
+
+def refused(model, paths, out, message, **options):
+    with pytest.raises(UserError, match=message) as error:
+        list(predict_files(model, paths, out, **options))
+    assert "\n" not in str(error.value)
+    assert not out.exists() or not list(out.glob("*.csv")), "nothing is written when an input is refused"
+
+
+def test_deep_images_are_refused_by_name(model, folder, tmp_path):
+    write(folder / "a.png")
+    write(folder / "deep.png", value=4000, dtype=np.uint16)
+    refused(model, [folder], tmp_path / "out", r"deep\.png has uint16 pixels: export it with 8 bits")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n cut off"])
+def test_files_that_are_no_images_are_refused_by_name(model, folder, tmp_path, content):
+    write(folder / "a.png")
+    (folder / "broken.png").write_bytes(content)
+    refused(model, [folder], tmp_path / "out", r"broken\.png is not a readable image")
+
+
+def test_missing_paths_and_empty_folders_are_refused(model, folder, tmp_path):
+    refused(model, [folder / "nothing.png"], tmp_path / "out", r"nothing\.png does not exist")
+    refused(model, [folder], tmp_path / "out", r"images holds no image: it needs files ending in \.png")
+
+
+def test_two_files_of_one_name_are_refused(model, folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    paths = [write(folder / "a.png"), write(other / "a.jpg")]
+    refused(model, paths, tmp_path / "out", r"a\.jpg and .*a\.png would both write a\.png")
+
+
+def test_a_mask_and_an_overlay_of_one_name_are_refused(model, folder, tmp_path, bright_is_foreground):
+    paths = [write(folder / "a.png"), write(folder / "a_overlay.png")]
+    refused(model, paths, tmp_path / "out", r"would both write a_overlay\.png", overlay=True)
+    assert len(list(predict_files(model, paths, tmp_path / "out"))) == 2
+
+
+def test_images_are_never_overwritten(model, folder):
+    before = write(folder / "a.png").read_bytes()
+    refused(model, [folder], folder, r"is the folder of .*a\.png: its images would be overwritten")
+    refused(model, [folder / "a.png"], folder / ".." / "images", "would be overwritten")
+    assert (folder / "a.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("spacing", [0.0, -1.0, float("nan")])
+def test_a_spacing_is_positive(model, folder, tmp_path, spacing):
+    write(folder / "a.png")
+    refused(model, [folder], tmp_path / "out", "--spacing is .*: give the pixel size in mm", spacing_mm=spacing)

@@ -1,0 +1,131 @@
+"""A prepared dataset: which classes, which facts, and every file decoded once."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from fetal_jax.types import UserError
+from input_pipeline import builders
+from input_pipeline.builders.fetal_phantom import FACTS, FetalPhantom
+from input_pipeline.builders.fetal_phantom.builder import frame_of
+from input_pipeline.dataset import Dataset, NetImages, default_data_dir, describe_all, prepare, select
+from input_pipeline.transforms import Geometry
+
+TINY = "fetal_phantom/tiny"
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir):
+    return Dataset(TINY, data_dir)
+
+
+def test_every_example_is_there_under_its_name(whole):
+    assert len(whole.names) == len(set(whole.names)) == 24
+    assert set(whole.subjects.values()) == {f"S{i:03d}" for i in range(8)}
+    assert all(whole.labelled[name] for name in whole.names)
+
+
+def test_a_record_is_what_the_phantom_drew(whole):
+    record = whole["S003_TC_1"]
+    drawn = frame_of(FetalPhantom.builder_configs["tiny"], 3, "trans_cerebellum", 1)
+    np.testing.assert_array_equal(record.image[..., 0], drawn["image"])
+    np.testing.assert_array_equal(record.labels, drawn["labels"])
+    np.testing.assert_array_equal(record.spacing_mm, drawn["spacing_mm"])
+    assert (record.name, record.subject, record.labelled) == ("S003_TC_1", "S003", True)
+    assert record.image.dtype == record.labels.dtype == np.uint8
+
+
+def test_selected_structures_are_numbered_in_the_order_asked_for(whole, data_dir):
+    chosen = Dataset(TINY, data_dir, ("cerebellum", "brain"))
+    assert chosen.facts.classes == ("background", "cerebellum", "brain")
+    old = {name: FACTS.classes.index(name) for name in FACTS.classes}
+    assert chosen.facts.colours == tuple(FACTS.colours[old[name]] for name in chosen.facts.classes)
+    for name in whole.names[:4]:
+        before, after = whole[name].labels, chosen[name].labels
+        np.testing.assert_array_equal(after == 1, before == old["cerebellum"])
+        np.testing.assert_array_equal(after == 2, before == old["brain"])
+        assert (after == 1).any()
+        assert after.max() == 2
+
+
+def test_no_selection_is_every_structure():
+    facts, table = select(FACTS, ())
+    assert facts == FACTS
+    n = len(FACTS.classes)
+    np.testing.assert_array_equal(table[:n], np.arange(n))
+    assert (table[n:] == 0).all()
+
+
+def test_unknown_structures_and_datasets_are_refused(data_dir):
+    with pytest.raises(UserError, match="structures names 'cerebelum': choose from .*cerebellum"):
+        Dataset(TINY, data_dir, ("brain", "cerebelum"))
+    with pytest.raises(UserError, match="structures names 'background'"):
+        Dataset(TINY, data_dir, ("background",))
+    with pytest.raises(UserError, match="'fetal_fantom' is unknown: .*did you mean 'fetal_phantom'"):
+        Dataset("fetal_fantom", data_dir)
+    with pytest.raises(UserError, match="has no config 'tinny': choose one of .*tiny"):
+        Dataset("fetal_phantom/tinny", data_dir)
+
+
+def test_a_generated_dataset_takes_no_source(tmp_path):
+    with pytest.raises(UserError, match="'fetal_phantom/tiny' is generated: leave out --source"):
+        prepare(TINY, tmp_path, str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_come_in_the_order_asked_for(whole):
+    names = [whole.names[i] for i in (5, 0, 3)]
+    assert [record.name for record in whole.records(names)] == names
+
+
+def test_what_is_prepared_is_listed(data_dir):
+    lines = {line.split()[0]: line for line in describe_all(data_dir)}
+    assert sorted(lines) == sorted(builders.all_names())
+    assert "24 images" in lines[TINY]
+    assert "not prepared" in lines["hc18"]
+
+
+def test_prepared_data_has_its_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("FETAL_JAX_DATA", str(tmp_path))
+    assert default_data_dir() == tmp_path
+    monkeypatch.setenv("FETAL_JAX_DATA", "")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert str(default_data_dir()) == "/home/somebody/.cache/fetal_jax"
+
+
+def test_images_at_network_size_are_fitted_with_their_labels(whole):
+    images = NetImages(whole, whole.names[:3], 32)
+    record, item = whole[whole.names[1]], images[1]
+    geometry = Geometry.fit((96, 128), 32)
+    np.testing.assert_array_equal(item["image"], geometry.image_to_net(record.image))
+    np.testing.assert_array_equal(item["labels"], geometry.labels_to_net(record.labels))
+    np.testing.assert_array_equal(item["weights"], geometry.weights())
+    assert len(images) == 3
+    assert (item["image"].dtype, item["labels"].dtype, item["weights"].dtype) == (np.uint8, np.uint8, np.float32)
+    assert (item["image"][item["weights"] == 0] == 0).all()
+
+
+def test_every_image_is_decoded_once_also_by_many_threads(whole, monkeypatch):
+    decoded, read = [], Dataset.__getitem__
+
+    def counting(self, name):
+        decoded.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(Dataset, "__getitem__", counting)
+    names = whole.names[:6]
+    images = NetImages(whole, names, 32)
+    start = threading.Barrier(4)
+
+    def read_all():
+        start.wait()
+        for i in range(len(images)):
+            images[i]
+
+    threads = [threading.Thread(target=read_all) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert decoded == names

@@ -1,0 +1,207 @@
+"""The training step: its gradient, its randomness, and that neither devices nor schedules change it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from fetal_jax import rngs
+from fetal_jax.mesh import make_mesh, replicate, shard
+from fetal_jax.models import build_model
+from fetal_jax.training.optimizers import make_optimizer
+from fetal_jax.training.state import TrainState, create_train_state
+from fetal_jax.training.steps import Rates, compile_train_step, make_train_step
+from fetal_jax.types import Batch
+
+KEY = jax.random.key(3)
+N_UNLABELLED = 4
+
+
+class TinyNet(nn.Module):
+    """The call of a model of this project, and the two layers that make a step hard: BatchNorm and dropout."""
+
+    @nn.compact
+    def __call__(self, image, *, train, frozen=()):
+        x = nn.Conv(8, (3, 3), use_bias=False, name="encoder")(image)  # BatchNorm leaves a bias no gradient but noise
+        x = nn.relu(nn.BatchNorm(not train, momentum=0.9, name="bn")(x))
+        x = nn.Dropout(0.3)(x, deterministic=not train)
+        return nn.Conv(1, (1, 1), name="decoder")(x)
+
+
+def make_batch(size=16, seed=0):
+    rng = np.random.default_rng(seed)
+    image = rng.random((8, size, size, 1), np.float32)
+    strong = image[-N_UNLABELLED:] ** 2
+    return Batch(image, (image[..., 0] > 0.6).astype(np.int32), np.ones((8, size, size), np.float32), strong)
+
+
+def start(model, optimizer):
+    state = create_train_state(model, 0, (16, 16, 1))
+    return state.replace(opt_state=optimizer.init(state.params))
+
+
+def run(step_fn, mesh, state, batch, steps, rates=None):
+    """The state after some steps, and the metrics of each."""
+    state, history = replicate(state, mesh), []
+    for _ in range(steps):
+        state, metrics = step_fn(state, shard(batch, mesh), rates or Rates(0.01, 1.0), KEY)
+        history.append({name: float(value) for name, value in metrics.items()})
+    return state, history
+
+
+def largest_difference(first, second):
+    pairs = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - np.asarray(b)).max(initial=0), first, second)
+    return max(jax.tree.leaves(pairs))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A state that knows the gradient (updates are the gradients themselves), and its step on one device."""
+    model, mesh = TinyNet(), make_mesh(jax.devices()[:1])
+    step_fn = compile_train_step(make_train_step(model, optax.identity(), "bce_dice", ()), mesh)
+    return start(model, optax.identity()), step_fn, mesh
+
+
+@pytest.fixture(scope="module")
+def adam():
+    """The same network with Adam, on one device and on four."""
+    optimizer = make_optimizer("adam", 1e-4, 1.0, ())
+    train_step = make_train_step(TinyNet(), optimizer, "bce_dice", ())
+    meshes = {n: make_mesh(jax.devices()[:n]) for n in (1, 4)}
+    return start(TinyNet(), optimizer), {n: (compile_train_step(train_step, mesh), mesh) for n, mesh in meshes.items()}
+
+
+def reference_losses(params, state: TrainState, batch: Batch):
+    """The two terms, written down again: binary cross-entropy + Dice, and the MSE of two passes."""
+    logits, _ = TinyNet().apply(
+        {"params": params, "batch_stats": state.batch_stats},
+        np.concatenate([batch.image, batch.strong]),
+        train=True,
+        rngs={"dropout": rngs.step_key(KEY, "dropout", state.step)},
+        mutable=["batch_stats"],
+    )
+    p, g = jax.nn.sigmoid(logits[..., 0]), batch.labels
+    own = p[:8]
+    entropy = -jnp.mean(g * jnp.log(own) + (1 - g) * jnp.log(1 - own))
+    overlap, total = (own * g).sum((1, 2)), (own**2).sum((1, 2)) + (g**2).sum((1, 2))
+    return entropy + jnp.mean(1 - 2 * overlap / total), jnp.mean((p[4:8] - p[8:]) ** 2)
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_the_update_is_the_gradient_of_the_two_terms(tiny, weight):
+    state, step_fn, mesh = tiny
+    batch = make_batch()
+    after, (metrics,) = run(step_fn, mesh, state, batch, 1, Rates(0.5, weight))
+
+    def total(params):
+        fit, agreement = reference_losses(params, state, batch)
+        return fit + weight * agreement
+
+    gradient = jax.grad(total)(state.params)
+    expected = jax.tree.map(lambda p, g: p - 0.5 * g, state.params, gradient)
+    assert largest_difference(after.params, expected) < 1e-5
+    assert largest_difference(after.params, state.params) > 1e-2
+    fit, agreement = reference_losses(state.params, state, batch)
+    np.testing.assert_allclose(metrics["supervised"], fit, rtol=1e-5)
+    np.testing.assert_allclose(metrics["consistency"], agreement, rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], fit + weight * agreement, rtol=1e-5)
+
+
+def test_the_second_view_is_used(tiny):
+    state, step_fn, mesh = tiny
+    batch = make_batch()
+    results = [
+        run(step_fn, mesh, state, batch.replace(strong=strong), 1)
+        for strong in (batch.strong, batch.strong[::-1].copy())
+    ]
+    (first, (a,)), (second, (b,)) = results
+    assert a["consistency"] < b["consistency"]  # views of the same image agree better than views of two images
+    assert largest_difference(first.params, second.params) > 1e-5
+
+
+def test_images_without_trust_have_no_part_in_the_fit(tiny):
+    state, step_fn, mesh = tiny
+    batch = make_batch()
+    weights = batch.weights.copy()
+    weights[-N_UNLABELLED:] = 0
+    other = batch.labels.copy()
+    other[-N_UNLABELLED:] = 1 - other[-N_UNLABELLED:]
+    batches = [batch.replace(weights=weights), batch.replace(weights=weights, labels=other)]
+    (first, (a,)), (second, (b,)) = (run(step_fn, mesh, state, each, 1) for each in batches)
+    assert a == b
+    assert largest_difference(first.params, second.params) == 0
+    assert run(step_fn, mesh, state, batch.replace(labels=other), 1)[1][0]["supervised"] != a["supervised"]
+
+
+def test_key_and_step_decide_what_is_dropped(tiny):
+    state, step_fn, mesh = tiny
+    batch = make_batch()
+    once, again = (run(step_fn, mesh, state, batch, 3) for _ in range(2))
+    assert largest_difference(once[0], again[0]) == 0
+    assert once[1] == again[1]
+    later, _ = run(step_fn, mesh, state.replace(step=state.step + 1), batch, 1)
+    first, _ = run(step_fn, mesh, state, batch, 1)
+    assert largest_difference(first.params, later.params) > 1e-5
+    other_key, _ = step_fn(replicate(state, mesh), shard(batch, mesh), Rates(0.01, 1.0), jax.random.key(4))
+    assert largest_difference(first.params, other_key.params) > 1e-5
+
+
+def test_statistics_move_and_steps_are_counted(tiny):
+    state, step_fn, mesh = tiny
+    after, _ = run(step_fn, mesh, state, make_batch(), 2)
+    assert after.step == state.step + 2
+    assert largest_difference(after.batch_stats, state.batch_stats) > 1e-3
+
+
+def test_replicating_copies(tiny):
+    state, step_fn, mesh = tiny
+    once = replicate(state, mesh)
+    twice = replicate(once, mesh)
+    step_fn(twice, shard(make_batch(), mesh), Rates(0.01, 1.0), KEY)
+    assert twice.params["encoder"]["kernel"].is_deleted()
+    assert largest_difference(once.params, state.params) == 0
+
+
+def test_the_loss_falls(adam):
+    state, programs = adam
+    _, history = run(*programs[1], state, make_batch(), 20, Rates(0.02, 1.0))
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+
+
+def test_four_devices_equal_one(adam):
+    state, programs = adam
+    (one, first), (four, second) = (run(*programs[n], state, make_batch(), 5) for n in (1, 4))
+    assert len(four.params["encoder"]["kernel"].devices()) == 4
+    assert largest_difference(one.student, state.student) > 1e-2
+    assert largest_difference(one.student, four.student) < 1e-5
+    np.testing.assert_allclose([m["loss"] for m in first], [m["loss"] for m in second], rtol=1e-5)
+
+
+def test_schedules_never_compile_again(adam):
+    state, programs = adam
+    for step_fn, mesh in programs.values():
+        for i in range(3):
+            run(step_fn, mesh, state, make_batch(), 2, Rates(0.01 / (i + 1), i / 3))
+        assert step_fn._cache_size() == 1
+
+
+def test_four_devices_equal_one_with_a_real_network(small_network):
+    settings, variables = small_network
+    # Not Adam: it divides by the size of the gradient, and makes noise of gradients that are noise.
+    model, optimizer = build_model(**settings), make_optimizer("sgd", 1e-4, 1.0, ())
+    train_step = make_train_step(model, optimizer, "bce_dice", ())
+    opt_state = optimizer.init(variables.params)
+    state = TrainState(jnp.int32(0), variables.params, variables.batch_stats, opt_state, None)
+    ends, losses = [], []
+    for n in (1, 4):
+        mesh = make_mesh(jax.devices()[:n])
+        end, history = run(compile_train_step(train_step, mesh), mesh, state, make_batch(32), 5, Rates(0.1, 1.0))
+        ends.append(end.student)
+        losses.append([metrics["loss"] for metrics in history])
+    assert largest_difference(ends[0].params, variables.params) > 1e-2
+    assert largest_difference(ends[0].params, ends[1].params) < 1e-5
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    assert losses[0][-1] < losses[0][0]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *(e.batch_stats for e in ends))
