@@ -4,18 +4,24 @@
 score of the current stage. A bundle is written beside its predecessor, and replaces it only when it is whole.
 """
 
+import contextlib
+import os
 import pathlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from fetal_jax.types import Variables
+from fetal_jax.types import UserError, Variables
 
 KEEP = 1
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError):
     """A checkpoint could not be written; the previous one is whole."""
 
 
@@ -69,16 +75,46 @@ def _manager(directory: pathlib.Path) -> ocp.CheckpointManager:
 def _save(manager: ocp.CheckpointManager, step: int, state: Any, progress: dict[str, Any]) -> None:
     if manager.latest_step() == step:  # a run that was killed between two saves comes by here again, with the same bits
         return
+    _check_space(manager.directory, state)
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
     try:
-        manager.save(step, args=args, force=True)
-        manager.wait_until_finished()
-    except (OSError, ValueError) as error:  # tensorstore reports a full disk as ValueError
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(
-            f"cannot write the checkpoint of step {step} to {manager.directory} ({reason}): "
-            "free some disk space and run the same command again; the previous checkpoint is whole"
-        ) from error
+        with _stderr_put_away():
+            manager.save(step, args=args, force=True)
+            manager.wait_until_finished()
+    except (OSError, ValueError) as error:  # tensorstore reports a failed write as ValueError
+        raise CheckpointError(_remedy(manager.directory, str(error).splitlines()[0][:200])) from error
+
+
+@contextlib.contextmanager
+def _stderr_put_away() -> Iterator[None]:
+    """Where one write fails, tensorstore's threads print a traceback for every other one; what counts is raised."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    except BaseException:
+        time.sleep(1)  # writes in flight
+        raise
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _check_space(directory: pathlib.Path, state: Any) -> None:
+    """Raises CheckpointError if the disk cannot hold the state, before anything is written."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise CheckpointError(_remedy(directory, f"{needed >> 20} MiB needed, {free >> 20} MiB free"))
+
+
+def _remedy(directory: pathlib.Path, reason: str) -> str:
+    return (
+        f"cannot write a checkpoint to {directory} ({reason}): free some disk space and run the same command again; "
+        "the previous checkpoint is whole"
+    )
 
 
 def _restore(manager: ocp.CheckpointManager, template: Any) -> Any:

@@ -19,7 +19,7 @@ from fetal_jax.training.optimizers import cosine
 from fetal_jax.training.stages import Stage, enter_stage
 from fetal_jax.training.state import TrainState
 from fetal_jax.training.steps import Rates, compile_train_step, make_train_step
-from fetal_jax.types import Variables
+from fetal_jax.types import UserError, Variables
 from fetal_jax.writers import Progress, RunWriter
 
 
@@ -27,7 +27,7 @@ class Preempted(Exception):
     """The run was asked to stop and everything it needs to go on is on disk."""
 
 
-class Diverged(RuntimeError):
+class Diverged(UserError):
     """The loss is not a number any more."""
 
 

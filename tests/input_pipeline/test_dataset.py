@@ -58,13 +58,13 @@ def test_no_selection_is_every_structure():
 
 
 def test_unknown_structures_and_datasets_are_refused(data_dir):
-    with pytest.raises(UserError, match="structures names 'cerebelum': choose from .*cerebellum"):
+    with pytest.raises(UserError, match=r"structures names 'cerebelum': choose from .*cerebellum"):
         Dataset(TINY, data_dir, ("brain", "cerebelum"))
     with pytest.raises(UserError, match="structures names 'background'"):
         Dataset(TINY, data_dir, ("background",))
-    with pytest.raises(UserError, match="'fetal_fantom' is unknown: .*did you mean 'fetal_phantom'"):
+    with pytest.raises(UserError, match=r"'fetal_fantom' is unknown: .*did you mean 'fetal_phantom'"):
         Dataset("fetal_fantom", data_dir)
-    with pytest.raises(UserError, match="has no config 'tinny': choose one of .*tiny"):
+    with pytest.raises(UserError, match=r"has no config 'tinny': choose one of .*tiny"):
         Dataset("fetal_phantom/tinny", data_dir)
 
 
