@@ -5,6 +5,7 @@ score of the current stage. A bundle is written beside its predecessor, and repl
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 import shutil
@@ -94,6 +95,7 @@ def _stderr_put_away() -> Iterator[None]:
     try:
         yield
     except BaseException:
+        logging.getLogger("asyncio").disabled = True
         time.sleep(1)  # writes in flight
         raise
     finally:

@@ -110,7 +110,8 @@ def _parse(key: str, text: str, old: Any) -> Any:
         if isinstance(old, int | float):
             return type(old)(text)
         if isinstance(old, tuple | list):
-            return type(old)(part for part in text.split(",") if part)
+            kind = type(old[0]) if len(old) else str
+            return type(old)(kind(part) for part in text.split(",") if part)
     except (ValueError, KeyError):
         raise UserError(f"config key {key!r} must be of type {type(old).__name__}: got {text!r}") from None
     return text

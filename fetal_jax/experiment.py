@@ -3,6 +3,8 @@
 import pathlib
 from typing import Any
 
+import jax
+
 from fetal_jax import config as configs
 from fetal_jax import mesh as meshes
 from fetal_jax.evaluation.segmenter import ModelCard, Segmenter
@@ -95,6 +97,15 @@ class Experiment:
         return make_optimizer(**self.optimizer, frozen=stage.frozen)
 
     def initial_state(self) -> TrainState:
+        """The random state that a run starts from."""
+        # It is made once, of hundreds of small arrays: optimising that takes longer than running it.
+        return jax.jit(self._create_state, compiler_options={"xla_backend_optimization_level": 0})()
+
+    def abstract_state(self) -> TrainState:
+        """The shapes of that state, for a run that has a checkpoint."""
+        return jax.eval_shape(self._create_state)
+
+    def _create_state(self) -> TrainState:
         return create_train_state(self.model, self.seed, (self.size, self.size, self.facts.channels))
 
     def images(self, part: str) -> NetImages:

@@ -27,7 +27,8 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
     Raises loop.Preempted when `stop` said so and everything is saved, loop.Diverged, or CheckpointError.
     """
     checkpoints = Checkpoints(workdir.path)
-    state = experiment.initial_state()
+    fresh = checkpoints.latest_progress() is None
+    state = experiment.initial_state() if fresh else experiment.abstract_state()
     labelled = experiment.images("labelled")
     pool = experiment.images("unlabelled")
     validator = experiment.segmenter(state.student, "validation")

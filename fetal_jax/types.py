@@ -21,14 +21,15 @@ class UserError(ValueError):
 class Batch(flax.struct.PyTreeNode):
     """What a training step sees.
 
-    The last `u` images of the batch are the unlabelled ones: their labels are a teacher's, and a pixel that the
-    teacher is not trusted on has weight 0. Padding has weight 0 too.
+    Labelled images come with their reference, unlabelled ones with a teacher's labels; a pixel that the teacher is not
+    trusted on has weight 0. Padding has weight 0 too.
     """
 
     image: Float[Array, "b h w c"]  # intensities in [0, 1]
     labels: Int[Array, "b h w"]  # class ids, 0 is background
     weights: Float[Array, "b h w"]  # trust in the label: 1 counts, 0 is ignored
-    strong: Float[Array, "u h w c"]  # a second, perturbed view of the unlabelled images; u may be 0
+    strong: Float[Array, "u h w c"]  # second, perturbed views of unlabelled images; u may be 0
+    strong_of: Int[Array, " u"]  # which image of the batch each of them shows
 
 
 class Variables(flax.struct.PyTreeNode):

@@ -5,6 +5,7 @@ content never depend on threads, and the whole state of the stream is one number
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import grain
@@ -65,7 +66,7 @@ class Stream:
         if self._drawn_from_pool():
             pool = _shuffled(self._pool(), self.seed, "unlabelled").random_map(self._unlabelled_item)
             streams.append(_batches(pool, self.n_unlabelled, steps, shard))
-        batches = ZipMapDataset(streams).map(_join)
+        batches = ZipMapDataset(streams).map(functools.partial(_join, first=shard[0] * self.batch_size // shard[1]))
         # Threads, not processes: with worker processes a restored state silently depends on their number.
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
 
@@ -116,9 +117,11 @@ def _batches(items: grain.MapDataset, size: int, steps: int, shard: tuple[int, i
     return items[: size * steps][index::count].batch(size // count)
 
 
-def _join(streams: tuple[dict[str, np.ndarray], ...]) -> Batch:
+def _join(streams: tuple[dict[str, np.ndarray], ...], *, first: int) -> Batch:
+    """One process's share of a batch; `first` is the place of its first image in the whole batch."""
     labelled, *unlabelled = streams
     both = [labelled, *unlabelled]
     image, labels, weights = (np.concatenate([s[key] for s in both]) for key in ("image", "labels", "weights"))
-    strong = unlabelled[0].get("strong") if unlabelled else None
-    return Batch(image, labels, weights, image[:0] if strong is None else strong)
+    strong = unlabelled[0].get("strong", image[:0]) if unlabelled else image[:0]
+    shown = np.arange(len(image) - len(strong), len(image), dtype=np.int32)
+    return Batch(image, labels, weights, strong, first + shown)

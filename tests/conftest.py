@@ -26,6 +26,7 @@ from absl import flags  # noqa: E402
 CHECKED = (
     "fetal_jax.classes",
     "fetal_jax.evaluation",
+    "fetal_jax.layers",
     "fetal_jax.losses",
     "fetal_jax.mesh",
     "fetal_jax.metrics",

@@ -1,6 +1,7 @@
 """Predicting image files: masks in the native size of each, a table, and pictures if wanted."""
 
 import csv
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ def predict_files(
     """
     segmenter = segmenters.load(str(model))
     segmenter = segmenter.with_flips() if tta else segmenter
-    if spacing_mm is not None and not spacing_mm > 0:
+    if spacing_mm is not None and not 0 < spacing_mm < math.inf:
         raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
     files = _image_files(paths)
     for file in files:

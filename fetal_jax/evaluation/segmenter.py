@@ -132,7 +132,7 @@ def _mesh(batch_size: int) -> jax.sharding.Mesh:
 
 
 def save(directory: pathlib.Path, card: ModelCard, variables: Variables) -> None:
-    """Writes a model directory; an existing one is replaced whole or not at all."""
+    """Writes a model directory. Nobody ever finds half of one under its name."""
     partial = directory.with_name(directory.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -151,12 +151,16 @@ def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
         directory = directory / "model"
     if not (directory / "model.json").is_file():
         raise UserError(f"{directory} has no model: give the workdir of a finished run, or its model/ folder")
-    description = json.loads((directory / "model.json").read_text())
-    if description.pop("sha256") != _sha256(directory / "weights.npz"):
+    try:
+        description = json.loads((directory / "model.json").read_text())
+        sha256, card = description.pop("sha256"), ModelCard.from_dict(description)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{directory / 'model.json'} is no model card ({error!r}): copy it again") from None
+    if sha256 != _sha256(directory / "weights.npz"):
         raise UserError(f"{directory / 'weights.npz'} is damaged (its SHA-256 differs): copy it again")
     with np.load(directory / "weights.npz", allow_pickle=False) as arrays:
         tree = flax.traverse_util.unflatten_dict({name: arrays[name] for name in arrays}, sep="/")
-    return ModelCard.from_dict(description), Variables(tree["params"], tree["batch_stats"])
+    return card, Variables(tree["params"], tree["batch_stats"])
 
 
 def load(directory: str | os.PathLike, *, batch_size: int = 1) -> Segmenter:

@@ -16,7 +16,7 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c c2"], *, stride: int = 1, groups: int = 1
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i c2"], *, stride: int = 1, groups: int = 1
 ) -> Float[Array, "b h2 w2 c2"]:
     """The library's convolution with "SAME" padding; a 1×1 kernel is a matrix product over channels."""
     if kernel.shape[:2] == (1, 1) and stride == groups == 1:

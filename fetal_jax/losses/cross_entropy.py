@@ -13,4 +13,4 @@ def cross_entropy(
         losses = optax.sigmoid_binary_cross_entropy(logits[..., 0], labels)
     else:
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return jnp.sum(weights * losses, (1, 2)) / jnp.maximum(jnp.sum(weights, (1, 2)), 1)
+    return jnp.sum(weights * losses, (1, 2)) / jnp.maximum(jnp.sum(weights, (1, 2)), 1e-6)

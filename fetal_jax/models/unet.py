@@ -84,8 +84,8 @@ class UNet(nn.Module):
     ) -> Float[Array, "b h w classes"]:
         """Logits of an image in [0, 1] of any size and number of channels.
 
-        `train` draws dropout (key "dropout") and updates `batch_stats`. An encoder named in `frozen` runs on its
-        running averages, and no gradient enters it: neither its parameters nor its statistics can move.
+        `train` draws dropout (key "dropout") and updates `batch_stats`. What `frozen` names ("encoder", "decoder") runs
+        as in evaluation, on its running averages; no gradient enters a frozen encoder. So its statistics stand still.
         """
         height, width = image.shape[1:3]
         encoder_frozen = "encoder" in frozen
@@ -102,4 +102,4 @@ class UNet(nn.Module):
             bn_momentum=self.bn_momentum,
             name="decoder",
         )
-        return crop_to(decoder(features, train=train), height, width)
+        return crop_to(decoder(features, train=train and "decoder" not in frozen), height, width)

@@ -91,7 +91,7 @@ def run_protocol(parts: Parts, state: TrainState) -> Position:
 
 
 def resume(parts: Parts, state: TrainState) -> tuple[TrainState, Position]:
-    """The state and position of the latest checkpoint; `state` itself at the start if there is none."""
+    """The state and position of the latest checkpoint, for which `state` may be shapes; else `state`."""
     found = parts.checkpoints.latest_progress()
     if found is None:
         return meshes.replicate(state, parts.mesh), Position()

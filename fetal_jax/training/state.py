@@ -28,7 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
 def create_train_state(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> TrainState:
     """A randomly initialised state without an optimizer: `enter_stage` adds that. `image_shape` is [h w c]."""
     key = rngs.named_key(jax.random.key(seed), "init")
-    variables = jax.jit(model.init, static_argnames="train")(key, jnp.zeros((1, *image_shape)), train=False)
+    variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],

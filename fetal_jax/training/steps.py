@@ -47,8 +47,8 @@ def make_train_step(
         )
         first, second = logits[: len(batch.image)], logits[len(batch.image) :]
         fit = compose.trusted_mean(supervised(first, batch.labels, batch.weights), batch.weights)
-        weak = first[len(first) - len(second) :]
-        agreement = consistency.mse(classes.probabilities(weak), classes.probabilities(second))
+        weak = classes.probabilities(first)[batch.strong_of]
+        agreement = consistency.mse(weak, classes.probabilities(second))
         loss = fit + rates.consistency * agreement
         return loss, (updates["batch_stats"], {"loss": loss, "supervised": fit, "consistency": agreement})
 

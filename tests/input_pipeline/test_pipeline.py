@@ -192,6 +192,10 @@ def test_two_processes_share_the_batch_of_one(make):
         for key in ("image", "labels", "weights", "strong"):
             shared = np.concatenate([getattr(first, key), getattr(second, key)])
             assert sorted(x.tobytes() for x in shared) == sorted(x.tobytes() for x in getattr(whole, key))
+        image, strong = (np.concatenate([getattr(first, k), getattr(second, k)]) for k in ("image", "strong"))
+        for shown, view in zip([*first.strong_of, *second.strong_of], strong, strict=True):
+            assert np.array_equal(image[shown] == 0, view == 0) or (view[image[shown] == 0] == 0).all()
+            assert np.corrcoef(image[shown].ravel(), view.ravel())[0, 1] > 0.8
 
 
 def shifted(image, by):

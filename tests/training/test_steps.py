@@ -34,7 +34,8 @@ def make_batch(size=16, seed=0):
     rng = np.random.default_rng(seed)
     image = rng.random((8, size, size, 1), np.float32)
     strong = image[-N_UNLABELLED:] ** 2
-    return Batch(image, (image[..., 0] > 0.6).astype(np.int32), np.ones((8, size, size), np.float32), strong)
+    labels, weights = (image[..., 0] > 0.6).astype(np.int32), np.ones((8, size, size), np.float32)
+    return Batch(image, labels, weights, strong, np.arange(8 - N_UNLABELLED, 8, dtype=np.int32))
 
 
 def start(model, optimizer):
