@@ -15,7 +15,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config = ss_case_unet.get_config(f"dataset=fetal_phantom,size={size}")
     config.batch_size, config.unlabelled_per_batch = 4, 2  # more steps for the same arithmetic
     config.evaluation.blur = 0
-    for stage, epochs in (("decoder", 1), ("fine_tune", 20), ("retrain", 8)):
+    for stage, epochs in (("decoder", 1), ("fine_tune", 24), ("retrain", 10)):
         config.stages[stage].epochs = epochs
         # At this size the published kernels are as large as what is to be found, in images and in masks.
         config.stages[stage].augment = "geometric"

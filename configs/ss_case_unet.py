@@ -12,11 +12,21 @@ from configs.common import choose, parse_argument
 DATASETS = {
     "fetal_phantom": {
         "structures": ("cerebellum",),
-        "split": {"labelled": 100, "unlabelled": 150, "validation": 20, "test": 60},
+        "split": {"labelled": 120, "unlabelled": 150, "validation": 24, "test": 60},
     },
     "hc18": {
         "structures": ("head",),
         "split": {"labelled": 150, "unlabelled": 200, "validation": 40, "test": 160},
+    },
+    # The paper's own numbers; masks of the cerebellum are the user's.
+    "fetal_planes": {
+        "structures": ("cerebellum",),
+        "split": {"labelled": 150, "unlabelled": 200, "validation": 10, "test": 40},
+    },
+    # All classes of the user's own images. Where all have masks, those of the unlabelled part are hidden.
+    "folder": {
+        "structures": (),
+        "split": {"labelled": 20, "unlabelled": 20, "validation": 5, "test": 10},
     },
 }
 # Epochs of the three stages. "published" counts on an encoder that knows ImageNet and on an accelerator.

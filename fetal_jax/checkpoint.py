@@ -82,7 +82,11 @@ def _save(manager: ocp.CheckpointManager, step: int, state: Any, progress: dict[
         with _stderr_put_away():
             manager.save(step, args=args, force=True)
             manager.wait_until_finished()
-    except (OSError, ValueError) as error:  # tensorstore reports a failed write as ValueError
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) and "writ" not in str(error):  # tensorstore's word for a failed write
+            raise
+        for partial in pathlib.Path(manager.directory).glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(_remedy(manager.directory, str(error).splitlines()[0][:200])) from error
 
 

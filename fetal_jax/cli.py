@@ -18,19 +18,26 @@ DONE, USER_ERROR, PREEMPTED = 0, 2, 75  # and 1 for what nobody foresaw, with a 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit code says 0 done, 2 something to put right, 75 preempted (run again to resume)."""
     args = _parser().parse_args(_join_overrides(sys.argv[1:] if arguments is None else arguments))
-    from fetal_jax.training.loop import Preempted
-    from fetal_jax.types import UserError
+    from fetal_jax.types import Preempted, UserError
 
     _set_up()
     try:
         args.run(args)
     except UserError as error:
-        print(f"fetal-jax: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+        return _refuse(" ".join(str(error).split()))
+    except OSError as error:
+        return _refuse(
+            f"{error.filename or 'a file'}: {error.strerror or error}: check the path, its rights and the disk"
+        )
     except Preempted:
         print("stopped on request; everything is saved: run the same command again to go on", file=sys.stderr)
         return PREEMPTED
     return DONE
+
+
+def _refuse(reason: str) -> int:
+    print(f"fetal-jax: {reason}", file=sys.stderr)
+    return USER_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,10 +156,12 @@ def _train(args: argparse.Namespace) -> None:
 
     settings, workdir = config.load(args.config, [tuple(pair) for pair in args.set]), Workdir(args.workdir)
     experiment = Experiment(settings, _data_dir(args))
-    with _claimed(args.workdir), _stop_on_sigterm() as stop:
-        workdir.claim(settings, experiment.splits)
-        print(describe(experiment.stages), flush=True)
-        run.train(experiment, workdir, stop)
+    experiment.check_devices()
+    with _claimed(args.workdir):
+        workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
+        print(describe(experiment.stages), experiment.describe(), sep="\n", flush=True)
+        with _stop_on_signal() as stop:
+            run.train(experiment, workdir, stop)
         _print_summary(outcome.evaluate(experiment, workdir, tta=experiment.tta), args.workdir)
 
 
@@ -163,7 +172,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     experiment, workdir = Experiment(config.read(args.workdir), _data_dir(args)), Workdir(args.workdir)
     workdir.check_splits(experiment.splits)
-    _print_summary(outcome.evaluate(experiment, workdir, tta=args.tta or experiment.tta), args.workdir)
+    with _claimed(args.workdir):
+        _print_summary(outcome.evaluate(experiment, workdir, tta=args.tta or experiment.tta), args.workdir)
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -178,7 +188,7 @@ def _predict(args: argparse.Namespace) -> None:
 def _print_summary(summary: dict, workdir: pathlib.Path) -> None:
     test = summary["test"]
     print(f"test: {test['n_images']} images of {test['n_subjects']} subjects, {summary['dataset']}")
-    print(f"{'':24}{'per image':>12}{'per subject':>12}{'pooled':>12}")
+    print(f"{'':28}{'per image':>12}{'per subject':>12}{'pooled':>12}")
     rows = [(name, scores) for name, scores in summary["stages"].items()]
     if "test_tta" in summary:
         rows.append((f"{summary['final_stage']} + flips", summary["test_tta"]))
@@ -186,21 +196,27 @@ def _print_summary(summary: dict, workdir: pathlib.Path) -> None:
         for metric in ("dice", "jaccard", "precision", "recall", "accuracy"):
             means = [scores[kind][metric]["mean"] for kind in ("per_image", "per_subject", "pooled")]
             cells = "".join(f"{'—' if mean is None else f'{mean:.4f}':>12}" for mean in means)
-            print(f"{name + ' ' + metric:24}{cells}")
+            print(f"{name + ' ' + metric:28}{cells}")
     for warning in summary["warnings"]:
         print(f"note: {warning}")
     print(f"report: {workdir / 'report.html'}")
 
 
 @contextlib.contextmanager
-def _stop_on_sigterm() -> Iterator:
-    """A function that says whether the process was asked to end since."""
+def _stop_on_signal() -> Iterator:
+    """A function that says whether SIGTERM or Ctrl-C asked the process to end; a second Ctrl-C ends it at once."""
     asked = []
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+
+    def ask(number, _frame):
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

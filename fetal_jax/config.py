@@ -7,13 +7,13 @@ nothing is how wrong results get published.
 import difflib
 import importlib.util
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
 
+from fetal_jax.atomic import replacing_file
 from fetal_jax.types import UserError
 
 
@@ -35,8 +35,12 @@ class Settings:
         self._read.add(path)
         return value
 
+    def take(self, *keys: str) -> dict[str, Any]:
+        """The named settings as plain data. What is below here and not named stays unread."""
+        return {key: getattr(self, key) for key in keys}
+
     def to_dict(self) -> dict[str, Any]:
-        """All settings below here as plain data; every one of them counts as read."""
+        """All settings below here as plain data, for a reader that checks their names; every one counts as read."""
         self._read.update(self._leaves())
         return self._values
 
@@ -62,7 +66,14 @@ def reject_unread(settings: Settings) -> None:
 def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """The settings of `path/to/config.py[:arguments]` with `(dotted key, text)` overrides, as plain data."""
     path, _, argument = spec.partition(":")
-    config = _get_config(pathlib.Path(path))(argument)
+    try:
+        config = _get_config(pathlib.Path(path))(argument)
+    except UserError:
+        raise
+    except Exception as error:  # a config is the user's program
+        raise UserError(f"config {path} fails with {type(error).__name__}: {error}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"config {path}: get_config() must return a ConfigDict, not {type(config).__name__}")
     for key, text in overrides:
         _override(config, key, text)
     return to_plain(config)
@@ -128,9 +139,8 @@ def write_or_compare(settings: dict[str, Any], workdir: pathlib.Path) -> None:
             )
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(settings, indent=2) + "\n")
-    os.replace(partial, path)
+    with replacing_file(path) as partial:
+        partial.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def read(workdir: pathlib.Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import jax
+from clu import parameter_overview
 
 from fetal_jax import config as configs
 from fetal_jax import mesh as meshes
@@ -15,8 +16,8 @@ from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.stages import Stage, make_protocol
 from fetal_jax.training.state import TrainState, create_train_state
 from fetal_jax.types import UserError, Variables
-from input_pipeline import augment
-from input_pipeline.dataset import Dataset, NetImages
+from input_pipeline import augment, builders
+from input_pipeline.dataset import Dataset, NetImages, select
 from input_pipeline.splits import Splits, make_splits
 
 
@@ -29,59 +30,66 @@ class Experiment:
         self.seed, self.size, self.batch_size = s.seed, s.size, s.batch_size
         self.unlabelled_per_batch = s.unlabelled_per_batch
         self.validate_every, self.log_every = s.validate_every, s.log_every
-        self.eval_batch_size, self.blur, self.tta = (
-            s.evaluation.batch_size,
-            s.evaluation.blur,
-            s.evaluation.tta,
-        )
-        self.labelling, self.optimizer = s.labelling.to_dict(), s.optimizer.to_dict()
+        evaluation = s.evaluation
+        self.eval_batch_size, self.blur, self.tta = evaluation.batch_size, evaluation.blur, evaluation.tta
+        self.labelling = s.labelling.take("threshold", "minimum_pixels", "uncertain")
+        self.optimizer = s.optimizer.take("name", "weight_decay", "clip")
         self.stages = make_protocol(s.protocol, s.stages.to_dict(), s.rounds)
-        dataset, structures, split, model = s.dataset, s.structures, s.split.to_dict(), s.model.to_dict()
+        dataset, structures, model = s.dataset, s.structures, s.model.to_dict()
+        split = s.split.take("seed", "labelled", "unlabelled", "validation", "test")
         configs.reject_unread(s)
-        self._check_numbers()
+        self._check_numbers(split["test"])
+        self._check_names()
+        n_classes = len(select(builders.facts(dataset, data_dir), structures)[0].classes)
+        self.model_settings = {"num_classes": 1 if n_classes == 2 else n_classes} | model
+        self.model = build_model(**self.model_settings)
         self.dataset = Dataset(dataset, data_dir, structures)
         self.facts = self.dataset.facts
         self.splits = self._deal(split)
-        n_classes = len(self.facts.classes)
-        self.model_settings = model | {"num_classes": 1 if n_classes == 2 else n_classes}
-        self.model = build_model(**self.model_settings)
+        self._check_pool()
         self.mesh = meshes.make_mesh()
-        meshes.check_divisible(
-            self.mesh,
-            **{
-                "batch_size": self.batch_size,
-                "unlabelled_per_batch": self.unlabelled_per_batch,
-                "evaluation.batch_size": self.eval_batch_size,
-            },
-        )
-        for stage in self.stages:
-            self.check_stage(stage)
 
-    def _check_numbers(self) -> None:
-        positive = ("size", "batch_size", "validate_every", "log_every", "eval_batch_size")
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"{name.replace('eval_', 'evaluation.')} is {getattr(self, name)}: it must be at least 1"
-                )
+    def _check_numbers(self, n_test: int) -> None:
+        numbers = {
+            "split.test": n_test,
+            "size": self.size,
+            "batch_size": self.batch_size,
+            "validate_every": self.validate_every,
+            "log_every": self.log_every,
+            "evaluation.batch_size": self.eval_batch_size,
+        }
+        for key, value in numbers.items():
+            if value < 1:
+                raise UserError(f"{key} is {value}: it must be at least 1")
+        if self.blur != 0 and (self.blur < 3 or self.blur % 2 == 0):
+            raise UserError(f"evaluation.blur is {self.blur}: it must be 0 for none, or odd and at least 3")
         if not 0 <= self.unlabelled_per_batch < self.batch_size:
             raise UserError(
                 f"unlabelled_per_batch is {self.unlabelled_per_batch}: it must be at least 0 and less than "
                 f"batch_size, {self.batch_size}"
             )
 
-    def check_stage(self, stage: Stage) -> None:
-        """Raises UserError where a stage names something that does not exist, or draws on an empty pool."""
-        compose.supervised(stage.objective)
-        self.make_optimizer(stage)
-        augment.check(stage.augment)
-        if stage.labeller:
-            labellers.make_labeller(stage.labeller, self.labelling)
-        if stage.pool == "both" and not (self.splits.parts["unlabelled"] and self.unlabelled_per_batch):
-            raise UserError(
-                f"stages.{stage.name}.pool is 'both' but there are no unlabelled images to draw: raise "
-                "split.unlabelled and unlabelled_per_batch, or set the pool to labelled"
-            )
+    def _check_names(self) -> None:
+        """Raises UserError where a stage names something that does not exist."""
+        for stage in self.stages:
+            compose.supervised(stage.objective)
+            self.make_optimizer(stage)
+            augment.check(stage.augment)
+            if stage.labeller:
+                labellers.make_labeller(stage.labeller, self.labelling)
+
+    def _check_pool(self) -> None:
+        for stage in self.stages:
+            if stage.pool == "both" and not (self.splits.parts["unlabelled"] and self.unlabelled_per_batch):
+                raise UserError(
+                    f"stages.{stage.name}.pool is 'both' but there are no unlabelled images to draw: raise "
+                    "split.unlabelled and unlabelled_per_batch, or set the pool to labelled"
+                )
+
+    def check_devices(self) -> None:
+        """Raises UserError where a batch of training cannot be dealt evenly to the devices."""
+        batches = {"batch_size": self.batch_size, "unlabelled_per_batch": self.unlabelled_per_batch}
+        meshes.check_divisible(self.mesh, **batches, **{"evaluation.batch_size": self.eval_batch_size})
 
     def _deal(self, split: dict[str, int]) -> Splits:
         names = self.dataset.names
@@ -90,7 +98,7 @@ class Experiment:
             [self.dataset.subjects[name] for name in names],
             [self.dataset.labelled[name] for name in names],
             **{key if key == "seed" else f"n_{key}": value for key, value in split.items()},
-            dataset=self.dataset.name,
+            dataset=self.dataset.version,
         )
 
     def make_optimizer(self, stage: Stage):
@@ -100,6 +108,11 @@ class Experiment:
         """The random state that a run starts from."""
         # It is made once, of hundreds of small arrays: optimising that takes longer than running it.
         return jax.jit(self._create_state, compiler_options={"xla_backend_optimization_level": 0})()
+
+    def describe(self) -> str:
+        """The network in a line: its name, and how many parameters it trains."""
+        count = parameter_overview.count_parameters(self.abstract_state().params)
+        return f"{self.model_settings['name']}, {count:,} trained parameters"
 
     def abstract_state(self) -> TrainState:
         """The shapes of that state, for a run that has a checkpoint."""

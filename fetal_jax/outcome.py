@@ -8,13 +8,14 @@ import numpy as np
 
 from fetal_jax import config as configs
 from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.report import Example, Report, read_metrics, write_report
+from fetal_jax.evaluation.report import Example, Report, write_report
 from fetal_jax.evaluation.score import Scored, score, write_per_image
 from fetal_jax.evaluation.segmenter import Segmenter
 from fetal_jax.experiment import Experiment
 from fetal_jax.training.labellers import KEPT
 from fetal_jax.types import UserError
 from fetal_jax.workdir import Workdir, write_json
+from fetal_jax.writers import read_metrics
 
 N_EXAMPLES = 3  # of the best, the median and the worst images, and of kept and dropped pseudo-labels
 

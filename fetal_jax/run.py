@@ -14,7 +14,7 @@ from fetal_jax.experiment import Experiment
 from fetal_jax.training import labellers, loop
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import TrainState
-from fetal_jax.types import Variables
+from fetal_jax.types import Preempted, Variables
 from fetal_jax.workdir import Workdir
 from fetal_jax.writers import Progress, RunWriter
 from input_pipeline.dataset import NetImages
@@ -49,8 +49,10 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
             progress.message(_labelling_line(workdir, stage))
         return make_stream(experiment, index, labelled, pool, _latest_labels(experiment, workdir, index))
 
-    def finish(stage: Stage, best: Variables) -> None:
-        segmenters.save(workdir.stage_model(stage.name), experiment.card(stage.name), best)
+    def finish(stage: Stage, best: Callable[[], Variables]) -> None:
+        # A model that is there was written before the next stage could put its own best network in the checkpoint.
+        if not (workdir.stage_model(stage.name) / "model.json").is_file():
+            segmenters.save(workdir.stage_model(stage.name), experiment.card(stage.name), best())
 
     with RunWriter(workdir.path, resume_step=checkpoints.latest_step) as writer:
         parts = loop.Parts(
@@ -118,7 +120,7 @@ def label(
     def inputs() -> Iterator[np.ndarray]:
         for i in range(len(pool)):
             if stop():
-                raise loop.Preempted  # nothing is lost: labelling starts again from the same teacher
+                raise Preempted  # nothing is lost: labelling starts again from the same teacher
             yield segmenter.prepare_net(pool[i]["image"])
 
     answers = [judge(probs, v) for probs, v in zip(segmenter.net_probabilities(inputs(), teacher), valid, strict=True)]

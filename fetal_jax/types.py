@@ -18,6 +18,10 @@ class UserError(ValueError):
     """The user's input is wrong. One line that names the file or key and the remedy; exit code 2."""
 
 
+class Preempted(Exception):
+    """The run was asked to stop, and everything it needs to go on is on disk."""
+
+
 class Batch(flax.struct.PyTreeNode):
     """What a training step sees.
 

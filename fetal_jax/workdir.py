@@ -2,14 +2,14 @@
 
 import dataclasses
 import json
-import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from fetal_jax import config as configs
+from fetal_jax.atomic import replacing_file
 from fetal_jax.training.labellers import PseudoLabel
 from fetal_jax.types import UserError
 from input_pipeline.pipeline import PseudoLabels
@@ -22,8 +22,9 @@ class Workdir:
 
     path: pathlib.Path
 
-    def claim(self, settings: dict[str, Any], splits: Splits) -> None:
-        """Makes a new workdir ours, or checks that an existing one is of this config and split."""
+    def claim(self, settings: dict[str, Any], splits: Splits, subject_of: Mapping[str, str]) -> None:
+        """Makes a new workdir ours, or checks that an existing one is of this config and split, and that none leaks."""
+        splits.check_subjects(subject_of)
         configs.write_or_compare(settings, self.path)
         if not self.splits.exists():
             splits.save(self.splits)
@@ -50,17 +51,20 @@ class Workdir:
         return self.path / "labels" / f"{stage}.json"
 
     def save_labels(self, stage: str, answers: Sequence[PseudoLabel], record: dict[str, Any]) -> None:
-        """Writes a labelling: the labels as arrays, and the record of what was kept and why the rest was not."""
+        """Writes a labelling: the labels as arrays, and the record of what was kept and why the rest was not.
+
+        The record is written last and taken away first: where it is, the labels are its own and whole.
+        """
         self.labels(stage).parent.mkdir(exist_ok=True)
+        self.labelling(stage).unlink(missing_ok=True)
+        with replacing_file(self.labels(stage)) as partial:
+            np.savez_compressed(
+                partial,
+                labels=np.stack([answer.labels for answer in answers]),
+                weights=np.stack([answer.weights for answer in answers]).astype(np.float16),
+                kept=np.array([answer.kept for answer in answers]),
+            )
         write_json(self.labelling(stage), record)
-        partial = self.labels(stage).with_suffix(".partial.npz")
-        np.savez_compressed(
-            partial,
-            labels=np.stack([answer.labels for answer in answers]),
-            weights=np.stack([answer.weights for answer in answers]).astype(np.uint8),
-            kept=np.array([answer.kept for answer in answers]),
-        )
-        os.replace(partial, self.labels(stage))
 
     def load_labels(self, stage: str) -> PseudoLabels:
         """The labels that a labelling wrote."""
@@ -68,13 +72,12 @@ class Workdir:
             return PseudoLabels(arrays["labels"], arrays["weights"].astype(np.float32), arrays["kept"])
 
     def labelling_record(self, stage: str) -> dict[str, Any] | None:
-        """What a labelling kept and dropped; None if it has not run."""
+        """What a labelling kept and dropped; None if it has not run to its end."""
         path = self.labelling(stage)
-        return json.loads(path.read_text()) if path.is_file() else None
+        return json.loads(path.read_text()) if path.is_file() and self.labels(stage).is_file() else None
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes JSON, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, path)
+    with replacing_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

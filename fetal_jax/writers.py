@@ -3,6 +3,7 @@
 `metrics.jsonl` is the record; TensorBoard is a view of it. Nothing here imports jax.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
+
+from fetal_jax.atomic import replacing_file
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -23,7 +26,7 @@ class RunWriter:
     (0: a fresh start). What was written after that step is dropped, and what is written again at that very
     step is written once, so that a killed run leaves the lines of an undisturbed one.
 
-    Raises UserError where a line of `metrics.jsonl`, other than a torn last one, is not JSON.
+    Raises UserError where a line of `metrics.jsonl`, other than a torn last one, is damaged.
     """
 
     def __init__(self, workdir: str | os.PathLike, *, resume_step: int = 0):
@@ -31,7 +34,7 @@ class RunWriter:
 
         self._path = Path(workdir) / METRICS_FILE
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in _read_lines(self._path) if line["step"] <= resume_step]
+        kept = [line for line in read_metrics(workdir) if line["step"] <= resume_step]
         _write_lines(self._path, kept)
         self._at_resume = [line for line in kept if line["step"] == resume_step]
         self._resume_step = resume_step
@@ -78,26 +81,29 @@ def _to_json(record: Mapping) -> str:
     return json.dumps(record, allow_nan=False, default=lambda scalar: scalar.item())
 
 
-def _read_lines(path: Path) -> list[dict]:
-    """The lines of a metrics file. The last one may be torn by a kill and is then left out."""
-    rows = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    lines = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            lines.append(json.loads(row))
-        except json.JSONDecodeError:
-            if number == len(rows):
-                break
-            from fetal_jax.types import UserError  # imports jax, which this file does without
+def read_metrics(workdir: str | os.PathLike) -> list[dict]:
+    """The lines of `workdir/metrics.jsonl`, each with its `kind` and `step`: none without that file.
 
-            raise UserError(f"{path}: line {number} is not JSON; repair or remove that line") from None
-    return lines
+    A last line without its line break was torn by a kill and is left out. Raises UserError if another one is damaged.
+    """
+    path = Path(workdir) / METRICS_FILE
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return [_from_json(row, f"{path}: line {number}") for number, row in enumerate(text.split("\n")[:-1], start=1)]
+
+
+def _from_json(row: str, origin: str) -> dict:
+    with contextlib.suppress(json.JSONDecodeError):
+        line = json.loads(row)
+        if isinstance(line, dict) and {"kind", "step"} <= line.keys():
+            return line
+    from fetal_jax.types import UserError  # imports jax, which this file does without
+
+    raise UserError(f"{origin} is no JSON record with kind and step: repair or remove that line")
 
 
 def _write_lines(path: Path, lines: list[dict]) -> None:
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text("".join(_to_json(line) + "\n" for line in lines), encoding="utf-8")
-    os.replace(beside, path)
+    with replacing_file(path) as partial:
+        partial.write_text("".join(_to_json(line) + "\n" for line in lines), encoding="utf-8")
 
 
 class Progress:

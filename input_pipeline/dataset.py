@@ -8,8 +8,8 @@ import dataclasses
 import io
 import os
 import pathlib
-import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fetal_jax.atomic import replacing_folder, surviving_folder
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline import builders
 from input_pipeline.builders.common import SPLIT
@@ -48,33 +49,24 @@ def prepare(
     With `overwrite` it is written anew; the old one goes only when the new one is whole.
     Raises UserError if the dataset is unknown, or needs raw files and they are missing or wrong.
     """
-    settings = {"source": source} if source is not None else {}
-    builder = builders.builder(dataset, str(data_dir), **settings)
-    path = pathlib.Path(builder.data_dir)
+    path = pathlib.Path(builders.builder(dataset, str(data_dir)).data_dir)
+    if surviving_folder(path) != path:
+        surviving_folder(path).rename(path)
     if path.exists() and not overwrite:
-        return builder
-    print(f"preparing {dataset} in {path}", file=sys.stderr, flush=True)
+        if source is not None:
+            print(f"{dataset} is prepared already in {path}: --overwrite does it again", file=sys.stderr)
+        return builders.builder(dataset, str(data_dir))
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    with _put_aside(path), contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads; there are none
-        builders.builder(dataset, str(data_dir), **settings).download_and_prepare()
+    settings = {"source": source} if source is not None else {}
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".preparing-") as scratch:
+        builder = builders.builder(dataset, scratch, **settings)
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
+            builder.download_and_prepare()
+        with replacing_folder(path) as partial:
+            os.replace(builder.data_dir, partial)
     return builders.builder(dataset, str(data_dir))
-
-
-@contextlib.contextmanager
-def _put_aside(path: pathlib.Path) -> Iterator[None]:
-    """Moves a folder out of the way of its successor, and back if that one fails."""
-    old = path.with_name(path.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    try:
-        yield
-    except BaseException:
-        if old.exists():
-            old.rename(path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def describe_all(data_dir: pathlib.Path) -> list[str]:
@@ -97,8 +89,9 @@ class Dataset:
         Raises UserError if the dataset is unknown or not prepared, or a structure is none of its classes.
         """
         self.name = dataset
-        self.facts, self._new_id = select(builders.facts(dataset), structures)
+        self.facts, self._new_id = select(builders.facts(dataset, data_dir), structures)
         builder = prepare(dataset, data_dir)
+        self.version = f"{dataset}:{builder.version}"
         self._examples = builder.as_data_source(split=SPLIT)
         skip = {key: tfds.decode.SkipDecoding() for key in ("image", "labels")}
         headers = builder.as_data_source(split=SPLIT, decoders=skip)

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from fetal_jax.atomic import replacing_file
 from fetal_jax.types import UserError
 
 DEALT = ("test", "validation", "labelled", "unlabelled")  # in the order in which they are dealt
@@ -59,10 +60,8 @@ class Splits:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the JSON atomically: readers see the old file or the new one."""
-        path = Path(path)
-        part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        part.write_text(self.to_json())
-        os.replace(part, path)
+        with replacing_file(path) as partial:
+            partial.write_text(self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Splits":

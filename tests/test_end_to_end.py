@@ -164,7 +164,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(data_dir, tmp_path):
     code, _, err = finish(start(tmp_path / "run", data_dir, settings))
     assert code == 2
     last = err.splitlines()[-1]
-    assert last.startswith("fetal-jax: the loss is ")
+    assert last.startswith("fetal-jax: the ")
     assert "in stage fine_tune: lower stages.fine_tune.learning_rate" in last
     assert "Traceback" not in err
     assert (tmp_path / "run" / "stages" / "decoder" / "weights.npz").exists()

@@ -8,7 +8,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from fetal_jax.types import UserError
-from fetal_jax.writers import METRICS_FILE, Progress, RunWriter
+from fetal_jax.writers import METRICS_FILE, Progress, RunWriter, read_metrics
 
 
 def lines(workdir):
@@ -128,9 +128,25 @@ def test_a_torn_last_line_is_dropped(tmp_path):
 
 def test_a_broken_line_in_the_middle_is_the_users_to_repair(tmp_path):
     (tmp_path / METRICS_FILE).write_text('{"kind": "train", "step": 1}\nscribble\n{"kind": "train", "step": 2}\n')
-    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is not JSON"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is no JSON record with kind and step: repair"):
         RunWriter(tmp_path, resume_step=2)
     assert "scribble" in (tmp_path / METRICS_FILE).read_text()
+
+
+@pytest.mark.parametrize("row", ["", "12", "[]", "null", '{"kind": "train"}', '{"kind": "train", "st'])
+def test_a_whole_line_that_is_no_record_is_refused_also_at_the_end(tmp_path, row):
+    (tmp_path / METRICS_FILE).write_text(f'{{"kind": "train", "step": 1}}\n{row}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2 is no JSON record"):
+        read_metrics(tmp_path)
+
+
+def test_metrics_are_read_without_a_torn_last_line(tmp_path):
+    (tmp_path / METRICS_FILE).write_bytes(b'{"kind": "train", "step": 1, "loss": null}\n{"kind": "tr\xff')
+    assert read_metrics(tmp_path) == [{"kind": "train", "step": 1, "loss": None}]
+
+
+def test_a_workdir_without_metrics_has_none(tmp_path):
+    assert read_metrics(tmp_path) == []
 
 
 def test_importing_the_writers_imports_neither_jax_nor_tensorboard():

@@ -69,10 +69,10 @@ def curves(
         axes.plot(steps, values, color=colour, lw=1.5, marker=mark, ms=2.5, label=name, zorder=3)
     if limits:
         axes.set_ylim(*limits)
-    for step, name in stages:
+    for i, (step, name) in enumerate(stages):
         axes.axvline(step, color="#94a3b8", lw=0.8, ls=(0, (3, 3)), zorder=1)
         place = {"xy": (step, 1), "xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        axes.annotate(name, **place, xytext=(2, 3), fontsize=7.5, color=INK, parse_math=False)
+        axes.annotate(name, **place, xytext=(2, 3 + 9 * (i % 2)), fontsize=7.5, color=INK, parse_math=False)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     return _to_svg(figure)

@@ -2,18 +2,18 @@
 
 import csv
 import math
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
+from fetal_jax.atomic import replacing_file
 from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.evaluation.pictures import outline
 from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
 from fetal_jax.types import UserError
+from input_pipeline.images import read_grey
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -56,18 +56,6 @@ def predict_files(
     _write_table(out / "predictions.csv", rows)
 
 
-def read_grey(path: pathlib.Path) -> UInt8[np.ndarray, "h w"]:
-    """An 8-bit image file as grey values; colours are averaged as OpenCV does. Raises UserError if it is none."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
-    if image is None:
-        raise UserError(f"{path} is not a readable image: remove it or export it again as PNG")
-    if image.dtype != np.uint8:
-        raise UserError(f"{path} has {image.dtype} pixels: export it with 8 bits a channel")
-    if image.ndim == 2:
-        return image
-    return cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if image.shape[-1] == 4 else cv2.COLOR_BGR2GRAY)
-
-
 def _image_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     files: list[pathlib.Path] = []
     for path in paths:
@@ -100,10 +88,9 @@ def _drawn(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.
 
 
 def _write_png(path: pathlib.Path, array: np.ndarray) -> None:
-    partial = path.with_name(f".{path.name}.partial.png")
-    if not cv2.imwrite(str(partial), array):
-        raise UserError(f"cannot write {path}: check that the folder is writable and the disk is not full")
-    os.replace(partial, path)
+    with replacing_file(path) as partial:
+        if not cv2.imwrite(str(partial), array):
+            raise UserError(f"cannot write {path}: check that the folder is writable and the disk is not full")
 
 
 def _rows(file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> list[dict[str, object]]:
@@ -127,9 +114,7 @@ def _rows(file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> lis
 
 
 def _write_table(path: pathlib.Path, rows: list[dict[str, object]]) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with replacing_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(partial, path)

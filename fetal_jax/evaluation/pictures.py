@@ -9,7 +9,6 @@ from jaxtyping import Integer, UInt8
 
 RGB = tuple[int, int, int]
 
-THUMBNAIL_SIDE = 480
 JPEG_QUALITY = 85
 
 
@@ -39,23 +38,6 @@ def outline(
     return picture
 
 
-def overlay_labels(
-    image: UInt8[np.ndarray, "h w"],
-    labels: Integer[np.ndarray, "rows columns"],
-    colours: Sequence[RGB],
-    alpha: float = 0.4,
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Tints every pixel of a class: `(1 - alpha) * image + alpha * colour`. Background stays as it is.
-
-    Raises ValueError where the label map has another size, or a class without a colour.
-    """
-    _check(image, labels, colours)
-    picture = _rgb(image)
-    tint = np.asarray(colours, np.float32)[labels]
-    mixed = np.rint((1 - alpha) * picture + alpha * tint).astype(np.uint8)
-    return np.where((np.asarray(labels) > 0)[..., None], mixed, picture)
-
-
 def resize(array: np.ndarray, side: int, *, labels: bool = False) -> np.ndarray:
     """`array` [h w] or [h w 3] with its longer side made `side` pixels, the aspect kept.
 
@@ -69,21 +51,14 @@ def resize(array: np.ndarray, side: int, *, labels: bool = False) -> np.ndarray:
     return cv2.resize(array, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
-def thumbnail(array: np.ndarray, side: int = THUMBNAIL_SIDE, *, labels: bool = False) -> np.ndarray:
-    """`array` with its longer side at most `side` pixels; a smaller one is left as it is. See `resize`."""
-    return resize(array, side, labels=labels) if max(array.shape[:2]) > side else array
-
-
-def to_png_bytes(picture: np.ndarray) -> bytes:
-    """PNG bytes of a uint8 array: grey [h w] or RGB [h w 3]."""
-    return _encode(".png", picture)
-
-
-def data_uri(picture: np.ndarray, *, jpeg: bool = True) -> str:
-    """The picture, grey [h w] or RGB [h w 3], as a `data:` URI for an <img> of a page that stands alone."""
-    kind = "jpeg" if jpeg else "png"
-    data = _encode(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY) if jpeg else to_png_bytes(picture)
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+def data_uri(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> str:
+    """The picture, grey or RGB, as a JPEG in a `data:` URI for an <img> of a page that stands alone."""
+    if picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # OpenCV writes blue first
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise ValueError(f"cannot encode a picture of shape {picture.shape} and type {picture.dtype}")
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
@@ -97,12 +72,3 @@ def _check(image: np.ndarray, labels: np.ndarray, colours: Sequence[RGB]) -> Non
         raise ValueError(f"labels are {labels.shape}, but the image is {image.shape[:2]}: give both in one size")
     if labels.size and int(labels.max()) >= len(colours):
         raise ValueError(f"class {int(labels.max())} has no colour: give {int(labels.max()) + 1} colours")
-
-
-def _encode(extension: str, picture: np.ndarray, *options: int) -> bytes:
-    if picture.ndim == 3:
-        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)  # OpenCV writes blue first
-    done, data = cv2.imencode(extension, picture, list(options))
-    if not done:
-        raise ValueError(f"cannot encode a picture of shape {picture.shape} and type {picture.dtype}")
-    return data.tobytes()

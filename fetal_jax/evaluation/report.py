@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from fetal_jax.atomic import replacing_file
 from fetal_jax.evaluation import charts, pictures
 from fetal_jax.types import DatasetFacts
 
@@ -63,19 +64,10 @@ class Report:
     date: str = dataclasses.field(default_factory=_today)
 
 
-def read_metrics(workdir: str | os.PathLike) -> list[dict]:
-    """The lines of `workdir/metrics.jsonl`: none without that file; a torn last line is left out."""
-    path = Path(workdir) / "metrics.jsonl"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(row) for row in text.split("\n")[:-1]]  # only a whole line ends in a line break
-
-
 def write_report(path: str | os.PathLike, report: Report) -> None:
     """Writes the report as one HTML file, whole or not at all."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(_render(report), encoding="utf-8")
-    os.replace(beside, path)
+    with replacing_file(path) as partial:
+        partial.write_text(_render(report), encoding="utf-8")
 
 
 def _render(report: Report) -> str:
@@ -152,6 +144,8 @@ def _stage_facts(report: Report, name: str) -> list[str]:
         "objective": lambda value: f"objective: {value}",
         "pool": lambda value: "images: labelled" + (" and pool" if value == "both" else ""),
     }
+    if any(record["stage"] == name and record["n_kept"] == 0 for record in report.labelling):
+        stage = {**stage, "pool": "labelled"}  # what the stage did, whatever the config wanted
     facts = [say(stage[key]) for key, say in words.items() if key in stage]
     seconds = report.summary.get("seconds", {}).get(name)
     return facts if seconds is None else [*facts, f"took {_duration(seconds)}"]

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import os
 import pathlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
+from fetal_jax.atomic import replacing_file
 from fetal_jax.metrics.aggregate import aggregate
 from fetal_jax.metrics.overlap import METRICS, Counts, count, scores
 from fetal_jax.types import UserError
@@ -52,7 +52,7 @@ class Scored:
 def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]) -> Scored:
     """Segments every record once and counts its pixels. `classes` has the background first.
 
-    Raises UserError if there is no record.
+    Raises UserError if there is no record, FloatingPointError if a probability is not a number.
     """
     waiting: deque[Labelled] = deque()
 
@@ -64,6 +64,8 @@ def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Se
     names, subjects, counts = [], [], []
     for probs in probabilities(images()):
         record = waiting.popleft()
+        if not np.isfinite(probs).all():
+            raise FloatingPointError(f"the probabilities of {record.name} are not numbers")
         counts.append(count(probs.argmax(-1), record.labels, len(classes)))
         names.append(record.name)
         subjects.append(record.subject)
@@ -76,12 +78,10 @@ def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Se
 def write_per_image(path: pathlib.Path, scored: Scored) -> None:
     """A row an image and class: name, subject, class and the metrics; an undefined metric is an empty cell."""
     values = scores(scored.counts)
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
+    with replacing_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "subject", "class", *METRICS])
         for i, (name, subject) in enumerate(zip(scored.names, scored.subjects, strict=True)):
             for c, label in enumerate(scored.classes):
                 cells = [values[metric][i, c] for metric in METRICS]
                 writer.writerow([name, subject, label, *("" if np.isnan(x) else f"{x:.6f}" for x in cells)])
-    os.replace(partial, path)

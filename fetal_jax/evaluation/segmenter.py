@@ -10,7 +10,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fetal_jax import mesh as meshes
+from fetal_jax.atomic import replacing_folder, surviving_folder
 from fetal_jax.evaluation.predict import Predict, make_predict, network_input, predict_all, with_flips
 from fetal_jax.models import build_model
 from fetal_jax.types import DatasetFacts, UserError, Variables
@@ -133,22 +133,18 @@ def _mesh(batch_size: int) -> jax.sharding.Mesh:
 
 def save(directory: pathlib.Path, card: ModelCard, variables: Variables) -> None:
     """Writes a model directory. Nobody ever finds half of one under its name."""
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     arrays = flax.traverse_util.flatten_dict(variables.as_dict(), sep="/")
-    np.savez(partial / "weights.npz", **{name: np.asarray(value) for name, value in sorted(arrays.items())})
-    description = card.to_dict() | {"sha256": _sha256(partial / "weights.npz")}
-    (partial / "model.json").write_text(json.dumps(description, indent=2) + "\n")
-    shutil.rmtree(directory, ignore_errors=True)
-    os.replace(partial, directory)
+    with replacing_folder(directory) as partial:
+        np.savez(partial / "weights.npz", **{name: np.asarray(value) for name, value in sorted(arrays.items())})
+        description = card.to_dict() | {"sha256": _sha256(partial / "weights.npz")}
+        (partial / "model.json").write_text(json.dumps(description, indent=2) + "\n")
 
 
 def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
     """The contents of a model directory. Raises UserError if it is none, or its weights are not the card's."""
-    directory = pathlib.Path(directory)
-    if (directory / "model" / "model.json").is_file():
-        directory = directory / "model"
+    directory = surviving_folder(directory)
+    if (inside := surviving_folder(directory / "model") / "model.json").is_file():
+        directory = inside.parent
     if not (directory / "model.json").is_file():
         raise UserError(f"{directory} has no model: give the workdir of a finished run, or its model/ folder")
     try:

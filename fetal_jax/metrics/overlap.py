@@ -20,9 +20,6 @@ class Counts(flax.struct.PyTreeNode):
     fn: Any
     tn: Any
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
-
 
 def count(prediction: Integer[Array, "... h w"], labels: Integer[Array, "... h w"], num_classes: int) -> Counts:
     """The counts of classes 1..num_classes-1, shape [... num_classes-1]. NumPy in, NumPy out; JAX in, JAX out."""

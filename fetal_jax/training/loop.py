@@ -19,16 +19,20 @@ from fetal_jax.training.optimizers import cosine
 from fetal_jax.training.stages import Stage, enter_stage
 from fetal_jax.training.state import TrainState
 from fetal_jax.training.steps import Rates, compile_train_step, make_train_step
-from fetal_jax.types import UserError, Variables
+from fetal_jax.types import Preempted, UserError, Variables
 from fetal_jax.writers import Progress, RunWriter
-
-
-class Preempted(Exception):
-    """The run was asked to stop and everything it needs to go on is on disk."""
 
 
 class Diverged(UserError):
     """The loss is not a number any more."""
+
+
+def diverged(what: str, stage: Stage) -> Diverged:
+    """The error for a run that cannot be saved by going on."""
+    return Diverged(
+        f"{what}, in stage {stage.name}: lower stages.{stage.name}.learning_rate, in a new --workdir; "
+        "the checkpoint of the last good epoch is kept"
+    )
 
 
 class Data(Protocol):
@@ -61,8 +65,9 @@ class Parts:
       make_optimizer: update directions of a stage.
       prepare: on entering a stage, with the teacher: the stage as it will be run (after labelling, if it has a
         labeller) and its data. `fresh` is False when a killed run comes back in the middle of the stage.
-      validate: scores of a network on the validation images; empty if there are none.
-      finish: called with the name and the best network of every stage that ends.
+      validate: scores of a network on the validation images; empty if there are none. Raises FloatingPointError where
+        its output is not a number.
+      finish: called at the end of every stage with a function that reads its best network; again after a kill there.
       stop: whether the run was asked to stop.
     """
 
@@ -71,7 +76,7 @@ class Parts:
     make_optimizer: Callable[[Stage], Any]
     prepare: Callable[[int, TrainState, bool], tuple[Stage, Data]]
     validate: Callable[[Variables], dict[str, float]]
-    finish: Callable[[Stage, Variables], None]
+    finish: Callable[[Stage, Callable[[], Variables]], None]
     stop: Callable[[], bool]
     checkpoints: Checkpoints
     writer: RunWriter
@@ -144,7 +149,7 @@ def _run_stage(parts: Parts, state: TrainState, position: Position) -> tuple[Tra
             raise Preempted
     seconds = {"seconds": position.seconds[stage.name]}
     parts.writer.scalars(int(state.step), "stage", seconds, stage=stage.name, event="end")
-    parts.finish(stage, parts.checkpoints.restore_best(state.student))
+    parts.finish(stage, lambda: parts.checkpoints.restore_best(state.student))
     return state, Position(stage=position.stage + 1, seconds=position.seconds)
 
 
@@ -164,13 +169,17 @@ def _rates(stage: Stage, progress: float) -> Rates:
 
 
 def _validate(parts: Parts, stage: Stage, state: TrainState, position: Position, epoch: int) -> Position:
-    """Keeps the student if it is the best of its stage; without validation images the last one is."""
-    scores = parts.validate(state.student)
+    """Keeps the student if it is the best of its stage; the last one where there is no validation Dice."""
+    try:
+        scores = parts.validate(state.student)
+    except FloatingPointError:
+        raise diverged(f"the network's output is not a number after step {int(state.step)}", stage) from None
     if scores:
         parts.writer.scalars(int(state.step), "validation", scores, stage=stage.name, epoch=epoch)
-        parts.progress.message(f"{stage.name} epoch {epoch}/{stage.epochs}: validation dice {scores['dice']:.4f}")
-    score = scores.get("dice", 0.0)
-    if scores and position.best is not None and not score > position.best:
+        words = ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if name == "dice")
+        parts.progress.message(f"{stage.name} epoch {epoch}/{stage.epochs}: validation {words or 'undefined'}")
+    score = scores.get("dice")
+    if score is not None and position.best is not None and not score > position.best:
         return position
     parts.checkpoints.save_best(int(state.step), state.student, {"stage": stage.name, **scores})
     return dataclasses.replace(position, best=score)
@@ -196,11 +205,9 @@ class Monitor:
         (step, metrics, rates), self._pending = self._pending, None
         values = {name: float(value) for name, value in metrics.items()}
         global_step = self._steps_before + step + 1
-        if not math.isfinite(values["loss"]):
-            raise Diverged(
-                f"the loss is {values['loss']} at step {global_step}, in stage {self.stage.name}: lower "
-                f"stages.{self.stage.name}.learning_rate; the checkpoint of the last good epoch is kept"
-            )
+        for name in ("loss", "update_norm"):
+            if not math.isfinite(values[name]):
+                raise diverged(f"the {name.replace('_', ' ')} is {values[name]} at step {global_step}", self.stage)
         if step % self._parts.log_every == 0:
             values |= {"learning_rate": rates.learning_rate, "consistency_weight": rates.consistency}
             where = {"stage": self.stage.name, "epoch": step // self.per_epoch + 1}

@@ -26,6 +26,10 @@ def make_optimizer(
     """
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name {name!r} is unknown: choose one of {', '.join(OPTIMIZERS)}")
+    if not (clip > 0 and 0 <= weight_decay < math.inf):
+        raise UserError(
+            f"optimizer.clip is {clip} and weight_decay {weight_decay}: the first must be above 0, the other 0 or more"
+        )
     moving = optax.chain(
         optax.clip_by_global_norm(clip),
         OPTIMIZERS[name](),

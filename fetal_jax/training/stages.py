@@ -1,6 +1,7 @@
 """The state machine. A protocol is a list of stages; a stage is data; entering one is a pure function."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,9 @@ class Stage:
             raise UserError(f"stages.{self.name}.pool {self.pool!r} is unknown: choose one of {', '.join(POOLS)}")
         if self.epochs < 1:
             raise UserError(f"stages.{self.name}.epochs is {self.epochs}: it must be at least 1")
+        for key in ("learning_rate", "consistency"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise UserError(f"stages.{self.name}.{key} is {getattr(self, key)}: it must be 0 or more")
         if self.pool == "both" and not self.labeller and not self.consistency:
             raise UserError(f"stages.{self.name} draws on the pool: give it a labeller or a consistency weight")
 

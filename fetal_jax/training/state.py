@@ -18,7 +18,7 @@ class TrainState(flax.struct.PyTreeNode):
     params: Any
     batch_stats: Any
     opt_state: Any
-    teacher: Variables | None
+    teacher: Any  # Variables or None
 
     @property
     def student(self) -> Variables:

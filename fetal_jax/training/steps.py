@@ -58,7 +58,7 @@ def make_train_step(
         updates = jax.tree.map(lambda d: -rates.learning_rate * d, directions)
         params = optax.apply_updates(state.params, updates)
         state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
-        return state, metrics
+        return state, metrics | {"update_norm": optax.tree.norm(updates)}
 
     return train_step
 

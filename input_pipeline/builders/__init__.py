@@ -1,16 +1,18 @@
 """Dataset builders: one folder a dataset, in the layout of TensorFlow Datasets, without TensorFlow.
 
-Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS builder class). A dataset is named
-`name` or `name/config`, e.g. `hc18` or `fetal_phantom/trans_cerebellum`.
+Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS builder class), and `facts`, a function
+of the data folder, where they depend on what was prepared. A dataset is named `name` or `name/config`, e.g. `hc18` or
+`fetal_phantom/trans_cerebellum`.
 """
 
 import difflib
 import importlib
 import inspect
+import os
 
 from fetal_jax.types import DatasetFacts, UserError
 
-BUILDERS = ("fetal_phantom", "hc18")
+BUILDERS = ("fetal_phantom", "fetal_planes", "folder", "hc18")
 
 
 def _module(dataset: str):
@@ -22,9 +24,16 @@ def _module(dataset: str):
     return importlib.import_module(f"input_pipeline.builders.{name}")
 
 
-def facts(dataset: str) -> DatasetFacts:
-    """The facts of a dataset named `name` or `name/config`. Raises UserError for an unknown name."""
-    return _module(dataset).FACTS
+def facts(dataset: str, data_dir: str | os.PathLike | None = None) -> DatasetFacts:
+    """The facts of a dataset named `name` or `name/config`.
+
+    Those of the user's own folder are known once it is prepared under `data_dir`; without one they are placeholders.
+    Raises UserError for an unknown name, or if the folder is not prepared.
+    """
+    module = _module(dataset)
+    if data_dir is not None and hasattr(module, "facts"):
+        return module.facts(data_dir)
+    return module.FACTS
 
 
 def builder(dataset: str, data_dir: str, **kwargs):

@@ -1,9 +1,15 @@
-"""What all builders share: the features of an example and its encoding."""
+"""What all builders share: the features of an example, its encoding, and the refusal of a wrong folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fetal_jax.types import UserError
+
+SHOWN = 5  # problems in one message
 SPLIT = "images"  # the one TFDS split; ours are made by subject, in input_pipeline.splits
 
 
@@ -28,3 +34,10 @@ def encode_png(array: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f"cannot encode an array of shape {array.shape} and type {array.dtype} as PNG")
     return data.tobytes()
+
+
+def refuse(source: Path, problems: Sequence[str], remedy: str) -> None:
+    """Raises UserError, one line that names the first problems of a folder and counts the rest, if there are any."""
+    if problems:
+        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise UserError(f"{source}: {'; '.join(problems[:SHOWN])}{more}: {remedy}")

@@ -1,6 +1,7 @@
 """Predicting files: from a saved network to masks, a table and pictures, and every refusal."""
 
 import csv
+import pathlib
 
 import cv2
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 import fetal_jax
 from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.files import predict_files, read_grey
+from fetal_jax.evaluation.files import predict_files
 from fetal_jax.types import UserError
+from input_pipeline.images import read_grey
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +131,46 @@ def refused(model, paths, out, message, **options):
 def test_deep_images_are_refused_by_name(model, folder, tmp_path):
     write(folder / "a.png")
     write(folder / "deep.png", value=4000, dtype=np.uint16)
-    refused(model, [folder], tmp_path / "out", r"deep\.png has uint16 pixels: export it with 8 bits")
+    refused(model, [folder], tmp_path / "out", r"deep\.png has uint16 pixels: export it again as PNG with 8 bits")
 
 
-@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n cut off"])
-def test_files_that_are_no_images_are_refused_by_name(model, folder, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "is empty"),
+        (b"not an image", "is not a readable image"),
+        (b"\x89PNG\r\n\x1a\n cut off", "is damaged or cut off"),
+    ],
+)
+def test_files_that_are_no_images_are_refused_by_name(model, folder, tmp_path, content, what):
     write(folder / "a.png")
     (folder / "broken.png").write_bytes(content)
-    refused(model, [folder], tmp_path / "out", r"broken\.png is not a readable image")
+    refused(model, [folder], tmp_path / "out", rf"broken\.png {what}: export it again")
+
+
+def test_a_photo_that_is_cut_off_is_refused_before_anything_is_written(model, folder, tmp_path):
+    write(folder / "a.png")
+    photo = write(folder / "photo.jpg")
+    photo.write_bytes(photo.read_bytes()[:-40])
+    refused(model, [folder], tmp_path / "out", r"photo\.jpg is damaged or cut off")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_that_cannot_be_written_leaves_the_old_one(model, folder, tmp_path, bright_is_foreground, monkeypatch):
+    write(folder / "a.png")
+    out = tmp_path / "out"
+    list(predict_files(model, [folder], out))
+    before = (out / "a.png").read_bytes()
+
+    def half_written(path, array):
+        pathlib.Path(path).write_bytes(b"half")
+        return False
+
+    monkeypatch.setattr(cv2, "imwrite", half_written)
+    with pytest.raises(UserError, match=r"cannot write .*a\.png"):
+        list(predict_files(model, [folder], out))
+    assert (out / "a.png").read_bytes() == before
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "predictions.csv"]
 
 
 def test_missing_paths_and_empty_folders_are_refused(model, folder, tmp_path):

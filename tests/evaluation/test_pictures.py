@@ -71,31 +71,11 @@ def test_lines_grow_with_the_image():
     assert width(1200) >= 4
 
 
-@pytest.mark.parametrize("draw", ["outline", "overlay"])
-def test_another_size_or_a_class_without_colour_is_refused(draw):
-    def call(image, labels):
-        if draw == "outline":
-            return pictures.outline(image, [(labels, (BLACK, GREEN))])
-        return pictures.overlay_labels(image, labels, (BLACK, GREEN))
-
+def test_another_size_or_a_class_without_colour_is_refused():
     with pytest.raises(ValueError, match=r"labels are \(64, 64\), but the image is \(64, 65\)"):
-        call(np.zeros((64, 65), np.uint8), square())
+        pictures.outline(np.zeros((64, 65), np.uint8), [(square(), (BLACK, GREEN))])
     with pytest.raises(ValueError, match="class 2 has no colour"):
-        call(np.zeros((64, 64), np.uint8), square(class_id=2))
-
-
-def test_an_overlay_mixes_by_alpha_and_leaves_the_background():
-    image = np.array([[100, 100, 100]], np.uint8)
-    labels = np.array([[0, 1, 2]])
-    picture = pictures.overlay_labels(image, labels, (BLACK, (200, 0, 100), (0, 0, 255)), alpha=0.25)
-    assert picture.tolist() == [[[100, 100, 100], [125, 75, 100], [75, 75, 139]]]  # 138.75 rounds to 139
-
-
-def test_a_thumbnail_limits_the_longer_side_and_keeps_the_aspect():
-    assert pictures.thumbnail(np.zeros((540, 800), np.uint8)).shape == (324, 480)
-    assert pictures.thumbnail(np.zeros((800, 540, 3), np.uint8)).shape == (480, 324, 3)
-    small = np.zeros((100, 120), np.uint8)
-    assert pictures.thumbnail(small) is small
+        pictures.outline(np.zeros((64, 64), np.uint8), [(square(class_id=2), (BLACK, GREEN))])
 
 
 def test_label_maps_keep_their_values_when_resized():
@@ -112,19 +92,11 @@ def test_an_image_is_averaged_down():
     assert (pictures.resize(checks, 32) == 100).all()
 
 
-def test_png_bytes_hold_the_very_pixels():
-    picture = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
-    assert (decode(pictures.to_png_bytes(picture)) == picture).all()
-    grey = picture[..., 0]
-    assert (decode(pictures.to_png_bytes(grey))[..., 0] == grey).all()
-
-
 def test_a_data_uri_holds_the_picture_in_its_colours():
     picture = np.zeros((16, 16, 3), np.uint8)
     picture[...] = (220, 30, 40)
     head, data = pictures.data_uri(picture).split(",")
     assert head == "data:image/jpeg;base64"
     assert np.abs(decode(base64.b64decode(data)).astype(int) - picture).max() <= 6
-    head, data = pictures.data_uri(picture, jpeg=False).split(",")
-    assert head == "data:image/png;base64"
-    assert (decode(base64.b64decode(data)) == picture).all()
+    grey = pictures.data_uri(np.full((16, 16), 77, np.uint8)).split(",")[1]
+    assert np.abs(decode(base64.b64decode(grey)).astype(int) - 77).max() <= 2

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fetal_jax.evaluation.report import Example, Report, read_metrics, write_report
+from fetal_jax.evaluation.report import Example, Report, write_report
 from fetal_jax.types import DatasetFacts
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "path", "use", "rect"}
@@ -405,12 +405,3 @@ def test_a_long_run_with_many_pictures_stays_light(report, tmp_path):
     path = tmp_path / "report.html"
     write_report(path, dataclasses.replace(report, examples=heavy, metrics=lines))
     assert path.stat().st_size < 5_000_000
-
-
-def test_metrics_are_read_without_a_torn_last_line(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"kind": "train", "step": 1, "loss": null}\n{"kind": "tr')
-    assert read_metrics(tmp_path) == [{"kind": "train", "step": 1, "loss": None}]
-
-
-def test_a_workdir_without_metrics_has_none(tmp_path):
-    assert read_metrics(tmp_path) == []

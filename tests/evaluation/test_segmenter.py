@@ -69,7 +69,18 @@ def test_a_save_that_fails_leaves_the_old_model(tmp_path, saved, card, small_net
     with pytest.raises(OSError, match="disk full"):
         segmenters.save(target, card, small_network[1])
     assert (target / "model.json").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
     segmenters.read(target)
+
+
+def test_a_kill_between_two_renames_loses_no_model(tmp_path, saved, card, small_network):
+    shutil.copytree(saved / "model", tmp_path / "model.old")
+    for directory in (tmp_path, tmp_path / "model"):
+        assert segmenters.read(directory)[0] == card
+    half = jax.tree.map(lambda x: x / 2, small_network[1])
+    segmenters.save(tmp_path / "model", card, half)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    jax.tree.map(np.testing.assert_array_equal, segmenters.read(tmp_path)[1], half)
 
 
 def test_one_flipped_bit_is_found(tmp_path, saved):

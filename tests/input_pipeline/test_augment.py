@@ -226,3 +226,9 @@ def test_mask_noise_of_a_cerebellum_at_256():
     cv2.ellipse(labels, (151, 128), (24, 18), -15, 0, 360, 1, -1)
     cv2.ellipse(labels, (128, 126), (10, 8), 0, 0, 360, 1, -1)
     assert augment.mask_noise(labels).mean() == pytest.approx(0.96, abs=0.005)
+
+
+def test_geometric_is_four_geometries_with_exact_masks_and_no_blur():
+    assert len(augment.GEOMETRIC) == len(set(augment.GEOMETRIC)) == 8
+    assert {v.geometry for v in augment.GEOMETRIC} == {"none", "zoom", "hflip", "vflip"}
+    assert {(v.blur, v.morphology) for v in augment.GEOMETRIC} == {(0, "none")}

@@ -71,7 +71,7 @@ def test_unknown_structures_and_datasets_are_refused(data_dir):
 def test_a_generated_dataset_takes_no_source(tmp_path):
     with pytest.raises(UserError, match="'fetal_phantom/tiny' is generated: leave out --source"):
         prepare(TINY, tmp_path, str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_records_come_in_the_order_asked_for(whole):

@@ -12,7 +12,8 @@ from input_pipeline import builders
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data
 from input_pipeline.builders.hc18.ellipse import Ellipse, fit_outline
-from input_pipeline.builders.hc18.source import FOLDER, TABLE, read_grey, read_source
+from input_pipeline.builders.hc18.source import FOLDER, TABLE, read_source
+from input_pipeline.images import read_grey
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,14 @@ DAMAGE = {
     "cut file": (lambda f: shorten(f / FOLDER / "002_HC.png", 900), r"002_HC\.png is damaged or cut off"),
     "cut end": (lambda f: shorten(f / FOLDER / "002_HC.png", -5), r"002_HC\.png is damaged or cut off"),
     "flipped bit": (lambda f: flip_a_bit(f / FOLDER / "004_HC.png"), r"004_HC\.png is damaged"),
+    "deep file": (
+        lambda f: cv2.imwrite(str(f / FOLDER / "002_HC.png"), np.zeros(SHAPE, np.uint16)),
+        r"002_HC\.png has uint16 pixels",
+    ),
+    "photo": (
+        lambda f: (f / FOLDER / "002_HC.png").write_bytes(cv2.imencode(".jpg", np.zeros(SHAPE, np.uint8))[1].tobytes()),
+        r"002_HC\.png is no PNG",
+    ),
     "text": (lambda f: (f / FOLDER / "002_HC.png").write_text("hello"), r"002_HC\.png is no PNG"),
     "cut outline": (
         lambda f: shorten(f / FOLDER / "002_HC_Annotation.png", 90),

@@ -1,9 +1,11 @@
 """Writes tests/golden/efficientnet_b0.npz from Keras itself: each layer of EfficientNetB0 and of CASE_UNet.
 
-Needs Keras 3, which the project does not: KERAS_BACKEND=jax python tests/parity/keras_efficientnet.py
+Needs Keras 3, which the project does not. `make parity` installs it apart and compares the committed file with what it
+computes (--check); without an argument the file is written anew.
 """
 
 import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -74,7 +76,7 @@ def digests(model, image):
     return {layer.name: weights.digest(output) for layer, output in zip(kept, outputs, strict=True)}
 
 
-def main():
+def golden_numbers():
     shape = (64, 96, 3)
     models = {
         "unet": unet(shape, WIDE, squeeze=False, coordinate=False),
@@ -87,7 +89,24 @@ def main():
     found = digests(fill(models["case_unet"]), weights.image("even", (2, *shape)))
     golden |= {f"even/{name}": values for name, values in found.items()}
     found = digests(fill(encoder((37, 53, 3))), weights.image("odd", (1, 37, 53, 3)))
-    golden |= {f"odd/{name}": values for name, values in found.items()}
+    return golden | {f"odd/{name}": values for name, values in found.items()}
+
+
+def check(golden):
+    """Exits with 1 where the committed file is not what Keras computes here, to 1e-4 of the scale of each layer."""
+    with np.load(GOLDEN) as kept:
+        worst = {
+            name: float(np.abs(golden[name] - kept[name]).max() / max(1.0, np.abs(kept[name]).max())) for name in kept
+        }
+    name = max(worst, key=worst.get)
+    print(f"{len(worst)} entries of {GOLDEN.name} against Keras {keras.__version__}: worst {worst[name]:.1e} ({name})")
+    sys.exit(golden.keys() != worst.keys() or worst[name] > 1e-4)
+
+
+def main():
+    golden = golden_numbers()
+    if sys.argv[1:] == ["--check"]:
+        check(golden)
     np.savez_compressed(GOLDEN, **golden)
     print(f"{GOLDEN}: {len(golden)} entries, {GOLDEN.stat().st_size} bytes")
 

@@ -7,7 +7,8 @@ import tensorflow_datasets as tfds
 
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline.builders import common
-from input_pipeline.builders.hc18.source import Head, read_grey, read_source
+from input_pipeline.builders.hc18.source import Head, read_source
+from input_pipeline.images import read_grey
 
 FACTS = DatasetFacts(
     name="hc18",

@@ -3,17 +3,14 @@
 import csv
 import dataclasses
 import re
-import struct
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from fetal_jax.types import UserError
 from input_pipeline.builders.hc18.ellipse import Ellipse, fit_outline
+from input_pipeline.images import PNG, decode_grey
 
 FOLDER = "training_set"
 TABLE = "training_set_pixel_size_and_HC.csv"
@@ -114,7 +111,7 @@ def _read_head(path: Path, table: dict[str, tuple[float, float]]) -> Head:
     annotation = path.with_name(path.stem + SUFFIX)
     if not annotation.is_file():
         raise ValueError(f"{path.name} has no annotation {annotation.name}")
-    shape, outline = read_grey(path).shape, read_grey(annotation)
+    shape, outline = _read_png(path).shape, _read_png(annotation)
     if outline.shape != shape:
         raise ValueError(f"{annotation.name} has shape {outline.shape}, its image has {shape}")
     try:
@@ -124,28 +121,12 @@ def _read_head(path: Path, table: dict[str, tuple[float, float]]) -> Head:
     return Head(path, match["subject"], shape, ellipse, *table[path.name])
 
 
-def read_grey(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """A PNG as 8-bit grey levels. Raises ValueError if it is empty, cut off, damaged or no PNG."""
+def _read_png(path: Path) -> UInt8[np.ndarray, "h w"]:
+    """A PNG as 8-bit grey values. Raises ValueError, naming the file alone: several of them share one message."""
     data = path.read_bytes()
-    if not data:
-        raise ValueError(f"{path.name} is empty")
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data and not data.startswith(PNG):
         raise ValueError(f"{path.name} is no PNG")
-    kinds = list(_sound_chunks(data))
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) if b"IEND" in kinds else None
-    if image is None:
-        raise ValueError(f"{path.name} is damaged or cut off")
-    return image
-
-
-def _sound_chunks(data: bytes) -> Iterator[bytes]:
-    """The kinds of a PNG's chunks up to the first damaged one: OpenCV would print about it and fail late or
-    never."""
-    at = 8
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        checksum = data[at + 8 + length : at + 12 + length]
-        if checksum != struct.pack(">I", zlib.crc32(data[at + 4 : at + 8 + length])):
-            return
-        yield kind
-        at += 12 + length
+    try:
+        return decode_grey(data)
+    except ValueError as error:
+        raise ValueError(f"{path.name} {error}") from error

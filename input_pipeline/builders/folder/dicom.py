@@ -1,0 +1,105 @@
+"""DICOM files, of one frame or more. Tags and their units: DICOM PS3.3, C.7.6.3, C.8.5.5 and C.11.1."""
+
+import io
+import warnings
+
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels.utils import get_nr_frames
+from pydicom.uid import ImplicitVRLittleEndian, UncompressedTransferSyntaxes
+
+from input_pipeline.builders.folder.stack import Stack, known_spacing
+from input_pipeline.images import check_size
+
+CENTIMETRES, TISSUE_2D = 3, 1  # codes of an ultrasound region's units and format
+
+
+def is_dicom(data: bytes) -> bool:
+    return data[128:132] == b"DICM"
+
+
+def read_dicom(data: bytes) -> Stack:
+    """All frames, with bright tissue bright, and the size of a pixel from PixelSpacing or an ultrasound region.
+
+    Raises ValueError, in words that follow the name of the file, if it is damaged, has no pixels, or nothing
+    installed here decodes them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's, about values that are slightly off the standard
+        try:
+            dicom = dcmread(io.BytesIO(data))
+            has_pixels = "PixelData" in dicom and {"Rows", "Columns"} <= set(dicom.dir())
+            n_frames, rows, columns = get_nr_frames(dicom, warn=False), dicom.get("Rows", 0), dicom.get("Columns", 0)
+            shape = (int(n_frames), int(rows), int(columns))
+            spacing_mm = _spacing_mm(dicom)
+        except Exception as error:  # a damaged value raises whatever its own reader raises
+            raise ValueError("is damaged or cut off") from error
+        if not has_pixels:
+            raise ValueError("is a DICOM without pixels")
+        check_size(shape)
+        frames = _decode(dicom, shape)
+    return Stack(frames, shape[0] > 1, spacing_mm)
+
+
+def _decode(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
+    """The frames [n h w] or [n h w 3]. Raises ValueError that names the transfer syntax if it cannot be decoded."""
+    try:
+        return _frames(dicom, shape)
+    except Exception as error:  # each decoder raises its own
+        syntax = dicom.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+        if syntax in UncompressedTransferSyntaxes:
+            raise ValueError("is damaged or cut off") from error
+        raise ValueError(
+            f"has the transfer syntax {syntax.name} ({syntax}), which cannot be decoded here: export it uncompressed"
+        ) from error
+
+
+def _frames(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
+    pixels = pixel_array(dicom, allow_excess_frames=False)  # colours as RGB
+    has_palette = dicom.PhotometricInterpretation == "PALETTE COLOR"
+    if dicom.SamplesPerPixel == 1 and not has_palette:
+        return _grey(dicom, pixels).reshape(shape)
+    colours = (apply_color_lut(pixels, dicom) if has_palette else pixels).reshape(*shape, 3)
+    if colours.dtype not in (np.uint8, np.uint16):
+        raise ValueError("no colours")
+    return np.ascontiguousarray(colours[..., ::-1])  # blue first
+
+
+def _grey(dicom: Dataset, pixels: np.ndarray) -> np.ndarray:
+    slope, intercept = float(dicom.get("RescaleSlope", 1)), float(dicom.get("RescaleIntercept", 0))
+    if (slope, intercept) != (1, 0) or pixels.dtype.itemsize > 2:
+        pixels = pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if dicom.PhotometricInterpretation != "MONOCHROME1":
+        return pixels
+    if pixels.dtype.kind == "u":
+        return (2**dicom.BitsStored - 1 - pixels.astype(np.int64)).clip(0).astype(pixels.dtype)
+    return -pixels.astype(np.float32)
+
+
+def _spacing_mm(dicom: Dataset) -> tuple[float, float]:
+    """Row and column; (0, 0) if the file does not tell."""
+    shared = dicom.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    measures = shared[0].get("PixelMeasuresSequence") or [Dataset()]
+    for group in (dicom, measures[0]):
+        if group.get("PixelSpacing"):
+            row, column = group.PixelSpacing
+            return known_spacing(float(row), float(column))
+    regions = [region for region in dicom.get("SequenceOfUltrasoundRegions") or () if _is_calibrated(region)]
+    if not regions:
+        return 0.0, 0.0
+    largest = max(regions, key=_area)
+    return known_spacing(10 * abs(float(largest.PhysicalDeltaY)), 10 * abs(float(largest.PhysicalDeltaX)))
+
+
+def _is_calibrated(region: Dataset) -> bool:
+    units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
+    is_tissue = region.get("RegionSpatialFormat", TISSUE_2D) == TISSUE_2D
+    return (
+        is_tissue and units == (CENTIMETRES, CENTIMETRES) and {"PhysicalDeltaX", "PhysicalDeltaY"} <= set(region.dir())
+    )
+
+
+def _area(region: Dataset) -> int:
+    width = region.get("RegionLocationMaxX1", 0) - region.get("RegionLocationMinX0", 0)
+    return width * (region.get("RegionLocationMaxY1", 0) - region.get("RegionLocationMinY0", 0))

@@ -1,0 +1,189 @@
+"""The user's folder, read and checked as a whole before anything is written."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fetal_jax.types import UserError
+from input_pipeline.builders import common
+from input_pipeline.builders.folder.files import read, stem
+from input_pipeline.builders.folder.masks import class_ids
+from input_pipeline.builders.folder.settings import PALETTE, SUBJECTS, Settings, read_settings
+from input_pipeline.builders.folder.stack import Stack
+
+IMAGES, MASKS, UNLABELLED = "images", "masks", "unlabelled"
+REMEDY = "correct or remove these files"
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """An image file, and its mask if it is labelled."""
+
+    path: Path
+    mask: Path | None
+    subject: str
+    spacing_mm: tuple[float, float] | None  # as the user says; None: as the file says
+
+    @property
+    def stem(self) -> str:
+        return stem(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One image of a file."""
+
+    name: str
+    image: UInt8[np.ndarray, "h w"]
+    labels: UInt8[np.ndarray, "h w"]
+    spacing_mm: tuple[float, float]
+    is_binary: bool  # its mask was of 0 and 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Collection:
+    """A folder in which nothing is wrong."""
+
+    items: tuple[Item, ...]
+    settings: Settings
+    classes: tuple[str, ...]
+
+    @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """By class id: those of dataset.json, else black and a palette that repeats."""
+        given = self.settings.colours
+        return given or ((0, 0, 0), *(PALETTE[i % len(PALETTE)] for i in range(len(self.classes) - 1)))
+
+
+def read_source(source: str | Path) -> Collection:
+    """Raises UserError, one line that names the files and what is wrong with each."""
+    source = Path(source)
+    _check_layout(source)
+    settings = read_settings(source)
+    problems: list[str] = []
+    items = _pair(source, settings, problems)
+    file_of: dict[str, str] = {}
+    highest, binary, numbered = 0, "", ""
+    for item in items:
+        try:
+            for frame in read_frames(item, settings):
+                if frame.name in file_of:
+                    problems.append(f"{item.path.name} and {file_of[frame.name]} would both be called {frame.name}")
+                file_of[frame.name] = item.path.name
+                highest = max(highest, int(frame.labels.max()))
+                binary = item.mask.name if frame.is_binary else binary
+                numbered = item.mask.name if frame.labels.max() > 1 else numbered
+        except ValueError as error:
+            problems.append(str(error))
+    if binary and numbered:
+        problems.append(f"{MASKS}/{binary} has 0 and 255, {MASKS}/{numbered} has class ids: use one of the two")
+    common.refuse(source, problems, REMEDY)
+    if not highest:
+        raise UserError(f"{source / MASKS}: all masks are empty, there is nothing to learn from them: draw some")
+    return Collection(tuple(items), settings, settings.classes or _default_classes(highest))
+
+
+def read_frames(item: Item, settings: Settings) -> Iterator[Frame]:
+    """The frames of a file with their labels. Raises ValueError that names the file if it or its mask is wrong."""
+    stack = _read(item.path, item.path.name)
+    grey = stack.grey()
+    labels, is_binary = np.zeros_like(grey), False
+    if item.mask is not None:
+        where = f"{MASKS}/{item.mask.name}"
+        mask = _read(item.mask, where, indices=not settings.colours)
+        _check_fit(stack, mask, where)
+        try:
+            labels = class_ids(mask, settings)
+        except ValueError as error:
+            raise ValueError(f"{where} {error}") from error
+        is_binary = not settings.colours and 255 in mask.frames
+    for i, (image, ids) in enumerate(zip(grey, labels, strict=True)):
+        name = f"{item.stem}_{i:03d}" if stack.is_volume else item.stem
+        yield Frame(name, image, ids, item.spacing_mm or stack.spacing_mm, is_binary)
+
+
+def _read(path: Path, where: str, **kwargs) -> Stack:
+    try:
+        return read(path, **kwargs)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from error
+
+
+def _check_fit(image: Stack, mask: Stack, where: str) -> None:
+    if mask.frames.shape[:3] != image.frames.shape[:3]:
+        raise ValueError(f"{where} has shape {mask.shape}, its image has {image.shape}")
+    if image.affine is not None and mask.affine is not None and not np.allclose(image.affine, mask.affine, atol=1e-3):
+        raise ValueError(f"{where} lies elsewhere in space than its image: their affines differ")
+
+
+def _default_classes(highest: int) -> tuple[str, ...]:
+    if highest == 1:
+        return ("background", "foreground")
+    return ("background", *(f"class{i}" for i in range(1, highest + 1)))
+
+
+def _check_layout(source: Path) -> None:
+    expected = f"expected the folder that holds {IMAGES}/ and {MASKS}/"
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; {expected}")
+    for folder in (IMAGES, MASKS):
+        if not (source / folder).is_dir():
+            raise UserError(f"{source}: has no folder {folder}/; {expected}")
+        if not _files(source / folder):
+            raise UserError(f"{source / folder}: holds no files: labelled images need both an image and a mask")
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _pair(source: Path, settings: Settings, problems: list[str]) -> list[Item]:
+    """The items of a folder, sorted by name. What does not fit together goes to `problems`."""
+    masks = _by_stem(_files(source / MASKS), problems)
+    images = _by_stem(_files(source / IMAGES) + _files(source / UNLABELLED), problems)
+    labelled = {name for name, path in images.items() if path.parent.name == IMAGES}
+    missing = sorted(labelled - masks.keys())
+    problems += [f"{images[name].name} has no mask: move it to {UNLABELLED}/ or draw one" for name in missing]
+    problems += [f"{MASKS}/{masks[name].name} has no image" for name in sorted(masks.keys() - labelled)]
+    rows = dict(settings.rows or {})
+    items = []
+    for name, path in sorted(images.items()):
+        row = rows.pop(name, None) or rows.pop(path.name, None)
+        if row is not None:
+            subject, spacing_mm = row.subject, row.spacing_mm
+        else:
+            subject, spacing_mm = _subject(name, path, settings, problems), None
+        if name not in missing:
+            items.append(Item(path, masks.get(name), subject, spacing_mm or settings.spacing_mm))
+    problems += [f"{name} is in {SUBJECTS} but has no file" for name in rows]
+    return items
+
+
+def _by_stem(paths: list[Path], problems: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        name = stem(path)
+        if not path.is_file():
+            problems.append(f"{path.parent.name}/{path.name} is no file")
+        elif name in found:
+            other = found[name]
+            problems.append(f"{path.parent.name}/{path.name} and {other.parent.name}/{other.name} have the same name")
+        else:
+            found[name] = path
+    return found
+
+
+def _subject(name: str, path: Path, settings: Settings, problems: list[str]) -> str:
+    if settings.rows is not None:
+        problems.append(f"{path.name} has no row in {SUBJECTS}")
+        return ""
+    match = settings.subject.search(name)
+    subject = match.group(1) if match else None
+    if not subject:
+        problems.append(f"{path.name} has no subject: {settings.subject.pattern!r} finds none in its name")
+    return subject or ""

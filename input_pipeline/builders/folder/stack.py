@@ -1,0 +1,52 @@
+"""What is in an image file of any format: frames or slices, the size of a pixel, where it lies in space."""
+
+import dataclasses
+import math
+
+import numpy as np
+from jaxtyping import Real, UInt8
+
+from input_pipeline.images import to_grey
+
+PERCENTILES = (0.5, 99.5)  # black and white of images deeper than 8 bits
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """One frame or more, as deep as the file has them."""
+
+    frames: np.ndarray  # [n h w], or [n h w 3|4] with blue first
+    is_volume: bool = False  # frames have a number each, also if there is but one
+    spacing_mm: tuple[float, float] = (0.0, 0.0)  # row, column; 0 is unknown
+    affine: Real[np.ndarray, "4 4"] | None = None
+
+    def __post_init__(self):
+        if not np.isfinite(self.frames).all():
+            raise ValueError("has values that are not finite (NaN or infinity)")
+        if not self.frames.size:
+            raise ValueError("has no pixels")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[h w], or [n h w] of a volume or film, without colours."""
+        return self.frames.shape[0 if self.is_volume else 1 : 3]
+
+    def grey(self) -> UInt8[np.ndarray, "n h w"]:
+        """8-bit grey values. Deeper ones are scaled by percentiles 0.5 and 99.5 of the whole file, then clipped."""
+        return to_8_bits(np.stack([to_grey(frame) for frame in self.frames]))
+
+
+def known_spacing(row_mm: float, column_mm: float) -> tuple[float, float]:
+    """Both as they are, or (0, 0) where the file holds what can be no size of a pixel."""
+    return (row_mm, column_mm) if 0 < row_mm < math.inf and 0 < column_mm < math.inf else (0.0, 0.0)
+
+
+def to_8_bits(pixels: np.ndarray) -> UInt8[np.ndarray, "..."]:
+    """8-bit values as they are; others from their robust minimum (0) to their robust maximum (255), or all 0."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = np.percentile(pixels, PERCENTILES)
+    if high <= low:  # nearly all of one value: what stands out is all there is
+        low, high = float(pixels.min()), float(pixels.max())
+    scaled = (pixels.astype(np.float32) - low) / max(high - low, np.finfo(np.float32).tiny)
+    return np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)
