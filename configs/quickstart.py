@@ -1,6 +1,8 @@
 """SS_CASE_UNet on the phantom, small enough for a laptop: every stage, every file that a run leaves.
 
 make quickstart     (= fetal-jax train --config configs/quickstart.py --workdir runs/quickstart)
+
+4 minutes on 2 CPU cores, test Dice per image 0.927 (simulated cerebella, 60 images; docs/results.md).
 """
 
 from ml_collections import ConfigDict

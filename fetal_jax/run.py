@@ -24,7 +24,7 @@ from input_pipeline.pipeline import PseudoLabels, Stream
 def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) -> None:
     """Runs the protocol to its end, from wherever the workdir is. Leaves a model directory for each stage.
 
-    Raises loop.Preempted when `stop` said so and everything is saved, loop.Diverged, or CheckpointError.
+    Raises Preempted when `stop` said so and everything is saved, loop.Diverged, or CheckpointError.
     """
     checkpoints = Checkpoints(workdir.path)
     fresh = checkpoints.latest_progress() is None
@@ -33,14 +33,6 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
     pool = experiment.images("unlabelled")
     validator = experiment.segmenter(state.student, "validation")
     progress = Progress(_total_steps(experiment, labelled, pool))
-
-    def validate(variables: Variables) -> dict[str, float]:
-        records = experiment.dataset.records(experiment.splits.parts["validation"])
-        if not experiment.splits.parts["validation"]:
-            return {}
-        scored = score(validator.with_variables(variables).probabilities, records, experiment.facts.classes)
-        means = {metric: values["mean"] for metric, values in scored.summary()["per_image"].items()}
-        return {metric: value for metric, value in means.items() if value is not None}
 
     def prepare(index: int, state: TrainState, fresh: bool) -> tuple[Stage, Stream]:
         stage = experiment.stages[index]
@@ -60,7 +52,7 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
             stages=experiment.stages,
             make_optimizer=experiment.make_optimizer,
             prepare=prepare,
-            validate=validate,
+            validate=lambda variables: validate(experiment, validator.with_variables(variables)),
             finish=finish,
             stop=stop,
             checkpoints=checkpoints,
@@ -76,6 +68,19 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
         finally:
             progress.close()
             checkpoints.close()
+
+
+def validate(experiment: Experiment, segmenter: Segmenter) -> dict[str, float]:
+    """Per-image means on the validation images; without those that are undefined, empty if there are no images.
+
+    Raises FloatingPointError where the network's output is not a number.
+    """
+    names = experiment.splits.parts["validation"]
+    if not names:
+        return {}
+    scored = score(segmenter.probabilities, experiment.dataset.records(names), experiment.facts.classes)
+    means = {metric: values["mean"] for metric, values in scored.summary()["per_image"].items()}
+    return {metric: value for metric, value in means.items() if value is not None}
 
 
 def make_stream(
