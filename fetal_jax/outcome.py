@@ -16,6 +16,7 @@ from fetal_jax.training.labellers import KEPT
 from fetal_jax.types import UserError
 from fetal_jax.workdir import Workdir, write_json
 from fetal_jax.writers import read_metrics
+from input_pipeline.augment import AUGMENTATIONS
 
 N_EXAMPLES = 3  # of the best, the median and the worst images, and of kept and dropped pseudo-labels
 
@@ -87,6 +88,12 @@ def _warnings(experiment: Experiment, workdir: Workdir, test: dict[str, Any], fi
         warnings.append("There are no validation images: every stage keeps its last network, not its best.")
     if test["n_subjects"] < 30:
         warnings.append(f"Only {test['n_subjects']} test subjects: differences of a few points mean nothing.")
+    blurs = {variant.blur for variant in AUGMENTATIONS[experiment.stages[-1].augment]}
+    if blurs != {experiment.blur}:
+        warnings.append(
+            f"evaluation.blur is {experiment.blur}, but the last stage trained with a blur of "
+            f"{' and '.join(map(str, sorted(blurs)))}: the network is tested on other images than it knows."
+        )
     for record in labelling_records(experiment, workdir):
         if record["n_kept"] == 0:
             warnings.append(

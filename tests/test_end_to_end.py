@@ -173,11 +173,12 @@ def test_a_loss_that_is_not_a_number_stops_the_run(data_dir, tmp_path):
 
 def test_a_labeller_that_keeps_nothing_is_told_and_the_run_goes_on(data_dir, tmp_path):
     settings = SETTINGS | {"stages.retrain.labeller": "threshold", "labelling.threshold": 0.999999}
-    settings |= {"protocol": "decoder,retrain", "stages.retrain.epochs": 1}
+    settings |= {"protocol": "decoder,retrain", "stages.retrain.epochs": 1, "evaluation.blur": 0}
     code, out, err = finish(start(tmp_path / "run", data_dir, settings))
     assert code == 0, err
     assert "6 images, 0 kept: this stage goes on with the labelled images alone" in err
     assert "note: The labeller kept none of 6 images" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert any("kept none" in warning for warning in summary["warnings"])
+    assert any("evaluation.blur is 0, but the last stage trained with a blur of 5" in w for w in summary["warnings"])
     assert "kept none of 6 images" in (tmp_path / "run" / "report.html").read_text()
