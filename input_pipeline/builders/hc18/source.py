@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fetal_jax.types import UserError
+from input_pipeline.builders import common
 from input_pipeline.builders.hc18.ellipse import Ellipse, fit_outline
 from input_pipeline.images import PNG, decode_grey
 
@@ -17,7 +18,6 @@ TABLE = "training_set_pixel_size_and_HC.csv"
 COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")
 SUFFIX = "_Annotation.png"
 FILE_NAME = re.compile(r"(?P<subject>\d{3})_\d*HC\.png")
-SHOWN = 5  # problems in one message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +57,7 @@ def read_source(source: str | Path) -> list[Head]:
             heads.append(_read_head(source / FOLDER / name, table))
         except ValueError as error:
             problems.append(str(error))
-    if problems:
-        more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise UserError(f"{source}: {'; '.join(problems[:SHOWN])}{more}: restore or remove these files and rows")
+    common.refuse(source, problems, "restore or remove these files and rows")
     return heads
 
 
