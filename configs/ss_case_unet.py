@@ -9,10 +9,14 @@ cerebellum segmentation in ultrasound images" (2025).
 paper's masks and ImageNet weights: `schedule=published,size=256`.
 """
 
+import re
+
 from ml_collections import ConfigDict
 
-from configs.common import choose, parse_argument
+from configs.common import choose, make_split, parse_argument
 
+# Percent of the labelled images; masks of the unlabelled part are hidden, and images without any join it.
+OF_THE_LABELLED = {"unit": "percent", "labelled": 40, "unlabelled": 30, "validation": 10, "test": 20}
 # Images of each part, and what is segmented. HC18: heads. The phantom: the cerebellum, as in the paper.
 DATASETS = {
     "fetal_phantom": {
@@ -28,10 +32,14 @@ DATASETS = {
         "structures": ("cerebellum",),
         "split": {"labelled": 150, "unlabelled": 200, "validation": 10, "test": 40},
     },
-    # All classes of the user's own images. Where all have masks, those of the unlabelled part are hidden.
+    "fetal_head_biometry": {
+        "structures": (),
+        "split": OF_THE_LABELLED | {"stratify": ("csp", "lv")},
+    },
+    # All classes of the user's own images.
     "folder": {
         "structures": (),
-        "split": {"labelled": 20, "unlabelled": 20, "validation": 5, "test": 10},
+        "split": OF_THE_LABELLED,
     },
 }
 # Epochs of the three stages. "published" counts on an encoder that knows ImageNet and on an accelerator.
@@ -39,18 +47,25 @@ SCHEDULES = {"short": (2, 24, 10), "published": (20, 50, 30)}
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), model, labeller (threshold | naive), schedule (short | published)."""
+    """Arguments: dataset, size (network pixels), model, split, labeller (threshold | naive), schedule.
+
+    `split` is a published one of configs.common.SPLITS, else the dataset's own; `schedule` is short or published.
+    """
     arg = parse_argument(
-        argument, dataset="fetal_phantom", size=256, model="case_unet", labeller="threshold", schedule="short"
+        argument, dataset="fetal_phantom", size=256, model="case_unet", split="", labeller="threshold", schedule="short"
     )
-    data = choose("dataset", arg["dataset"].partition("/")[0], DATASETS)
+    data = choose("dataset", re.split("[/:]", arg["dataset"])[0], DATASETS)
     epochs = choose("schedule", arg["schedule"], SCHEDULES)
     config = ConfigDict()
     config.seed = 0
     config.dataset = arg["dataset"]
     config.structures = data["structures"]
-    config.split = ConfigDict({"seed": 0, **data["split"]})
+    config.split = make_split(arg["split"], data["split"])
+    # Images that show one of the structures are drawn `factor` times as often (3 for CSP and LV in the thesis).
+    config.sampling = ConfigDict({"structures": (), "factor": 3})
+    config.class_weights = ConfigDict({"rule": "none", "smoothing": 0.01})  # none | inverse_frequency
     config.size = arg["size"]
+    config.intensity = "unit"  # of the network's input: unit, [0, 1], or symmetric, [-1, 1]
     config.batch_size = 8
     config.unlabelled_per_batch = 4
     config.model = ConfigDict({"name": arg["model"], "dropout": 0.1, "bn_momentum": 0.9})

@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -29,24 +29,37 @@ class CheckpointError(UserError):
 class Checkpoints:
     """The two checkpoints of a workdir."""
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: pathlib.Path, origin: Mapping[str, str] | None = None):
+        """`origin` is what every bundle says of where it comes from, e.g. the hash of the split."""
+        self._origin = dict(origin or {})
         root = pathlib.Path(workdir).absolute() / "checkpoints"
         self._latest, self._best = _manager(root / "latest"), _manager(root / "best")
 
     def save_latest(self, step: int, state: Any, progress: dict[str, Any]) -> None:
         """Writes the bundle a run resumes from. `progress` is JSON: position in the protocol and data stream."""
-        _save(self._latest, step, state=state, progress=progress)
+        _save(self._latest, step, state=state, progress=progress | {"origin": self._origin})
 
     def save_best(self, step: int, variables: Variables, facts: dict[str, Any]) -> None:
         """Writes the network that scored best so far."""
-        _save(self._best, step, state=variables, progress=facts)
+        _save(self._best, step, state=variables, progress=facts | {"origin": self._origin})
 
     def latest_progress(self) -> dict[str, Any] | None:
-        """The `progress` of the latest bundle; None in a new workdir."""
+        """The `progress` of the latest bundle; None in a new workdir.
+
+        Raises CheckpointError if it has another origin.
+        """
         step = self._latest.latest_step()
         if step is None:
             return None
-        return self._latest.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
+        progress = self._latest.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress
+        found = progress.pop("origin", {})
+        for key, value in self._origin.items():
+            if found.get(key, value) != value:
+                raise CheckpointError(
+                    f"{self._latest.directory} is of another {key} ({found[key][:16]}, not {value[:16]}): "
+                    "choose another --workdir"
+                )
+        return progress
 
     @property
     def latest_step(self) -> int:

@@ -1,4 +1,4 @@
-"""The command line: data, train, evaluate, predict. The only flags in the code base.
+"""The command line: data (see cli_data), train, evaluate, predict, submit. The only flags in the code base.
 
 Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
@@ -11,6 +11,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+
+from fetal_jax import cli_data
 
 DONE, USER_ERROR, PREEMPTED = 0, 2, 75  # and 1 for what nobody foresaw, with a traceback
 
@@ -50,22 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", type=pathlib.Path, help="prepared data ($FETAL_JAX_DATA, else ~/.cache/fetal_jax)"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_data(commands)
+    cli_data.add(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_submit(commands)
     return parser
-
-
-def _add_data(commands) -> None:
-    parser = commands.add_parser("data", help="prepare and list datasets")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    prepare = actions.add_parser("prepare", help="check raw files and write them as records", allow_abbrev=False)
-    prepare.add_argument("dataset", help="name or name/config, e.g. hc18")
-    prepare.add_argument("--source", help="your folder in the layout the dataset is published in")
-    prepare.add_argument("--overwrite", action="store_true", help="prepare again what is there already")
-    prepare.set_defaults(run=_prepare)
-    actions.add_parser("list", help="the datasets, and which are prepared").set_defaults(run=_list)
 
 
 def _add_train(commands) -> None:
@@ -101,6 +93,14 @@ def _add_predict(commands) -> None:
     parser.set_defaults(run=_predict)
 
 
+def _add_submit(commands) -> None:
+    parser = commands.add_parser("submit", help="the table of HC18's challenge for its test images", allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
+    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE.csv")
+    parser.add_argument("--tta", action="store_true", help="average over the image and its two mirror images")
+    parser.set_defaults(run=_submit)
+
+
 def _join_overrides(arguments: Sequence[str]) -> list[str]:
     """Rewrites `--config.key=value` and `--config.key value` as `--set key value`, which argparse can take."""
     joined, rest = [], list(arguments)
@@ -128,26 +128,6 @@ def _set_up() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def _data_dir(args: argparse.Namespace) -> pathlib.Path:
-    from input_pipeline.dataset import default_data_dir
-
-    return args.data_dir or default_data_dir()
-
-
-def _prepare(args: argparse.Namespace) -> None:
-    from input_pipeline.dataset import prepare
-
-    builder = prepare(args.dataset, _data_dir(args), args.source, overwrite=args.overwrite)
-    print(f"{args.dataset}: {builder.info.splits['images'].num_examples} images in {builder.data_dir}")
-
-
-def _list(args: argparse.Namespace) -> None:
-    from input_pipeline.dataset import describe_all
-
-    for line in describe_all(_data_dir(args)):
-        print(line)
-
-
 def _train(args: argparse.Namespace) -> None:
     from fetal_jax import config, outcome, run
     from fetal_jax.experiment import Experiment
@@ -155,11 +135,13 @@ def _train(args: argparse.Namespace) -> None:
     from fetal_jax.workdir import Workdir
 
     settings, workdir = config.load(args.config, [tuple(pair) for pair in args.set]), Workdir(args.workdir)
-    experiment = Experiment(settings, _data_dir(args))
+    experiment = Experiment(settings, cli_data.data_dir(args))
     experiment.check_devices()
     with _claimed(args.workdir):
         workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
         print(describe(experiment.stages), experiment.describe(), sep="\n", flush=True)
+        for warning in experiment.warnings:
+            print(f"note: {warning}", flush=True)
         with _stop_on_signal() as stop:
             run.train(experiment, workdir, stop)
         _print_summary(outcome.evaluate(experiment, workdir, tta=experiment.tta), args.workdir)
@@ -170,7 +152,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from fetal_jax.experiment import Experiment
     from fetal_jax.workdir import Workdir
 
-    experiment, workdir = Experiment(config.read(args.workdir), _data_dir(args)), Workdir(args.workdir)
+    experiment, workdir = Experiment(config.read(args.workdir), cli_data.data_dir(args)), Workdir(args.workdir)
     workdir.check_splits(experiment.splits)
     with _claimed(args.workdir):
         _print_summary(outcome.evaluate(experiment, workdir, tta=args.tta or experiment.tta), args.workdir)
@@ -182,6 +164,15 @@ def _predict(args: argparse.Namespace) -> None:
     for line in predict_files(
         args.workdir, args.paths, args.out, overlay=args.overlay, tta=args.tta, spacing_mm=args.spacing
     ):
+        print(line)
+
+
+def _submit(args: argparse.Namespace) -> None:
+    from fetal_jax.submission import submit
+    from input_pipeline.dataset import Dataset
+
+    dataset = Dataset("hc18/official_test", cli_data.data_dir(args))
+    for line in submit(args.workdir, dataset, args.out, tta=args.tta):
         print(line)
 
 

@@ -1,6 +1,7 @@
 """From settings to the parts of a run. The one place where all rooms of the house meet."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,7 +19,12 @@ from fetal_jax.training.state import TrainState, create_train_state
 from fetal_jax.types import UserError, Variables
 from input_pipeline import augment, builders
 from input_pipeline.dataset import Dataset, NetImages, select
-from input_pipeline.splits import Splits, make_splits
+from input_pipeline.deal import make_splits
+from input_pipeline.sampling import class_weights, oversampled
+from input_pipeline.splits import Request
+from input_pipeline.transforms import check_intensity
+
+CLASS_WEIGHTS = ("none", "inverse_frequency")
 
 
 class Experiment:
@@ -36,22 +42,28 @@ class Experiment:
         self.optimizer = s.optimizer.take("name", "weight_decay", "clip")
         self.stages = make_protocol(s.protocol, s.stages.to_dict(), s.rounds)
         dataset, structures, model = s.dataset, s.structures, s.model.to_dict()
-        split = s.split.take("seed", "labelled", "unlabelled", "validation", "test")
+        request = Request.from_dict(s.split.to_dict())
+        sampling = s.sampling.take("structures", "factor")
+        weighting = s.class_weights.take("rule", "smoothing")
+        self.intensity = s.intensity
         configs.reject_unread(s)
-        self._check_numbers(split["test"])
+        self._check_numbers(request)
         self._check_names()
         n_classes = len(select(builders.facts(dataset, data_dir), structures)[0].classes)
         self.model_settings = {"num_classes": 1 if n_classes == 2 else n_classes} | model
         self.model = build_model(**self.model_settings)
         self.dataset = Dataset(dataset, data_dir, structures)
         self.facts = self.dataset.facts
-        self.splits = self._deal(split)
+        self.splits = make_splits(self.dataset.cases(), request, self.dataset.version)
+        self.draws = self._draws(**sampling)
+        self.class_weights = self._class_weights(**weighting)
+        self.warnings = [*self.dataset.notes, *self._unseen_classes()]
         self._check_pool()
         self.mesh = meshes.make_mesh()
 
-    def _check_numbers(self, n_test: int) -> None:
+    def _check_numbers(self, request: Request) -> None:
         numbers = {
-            "split.test": n_test,
+            "split.test": request.folds or request.test,
             "size": self.size,
             "batch_size": self.batch_size,
             "validate_every": self.validate_every,
@@ -70,7 +82,8 @@ class Experiment:
             )
 
     def _check_names(self) -> None:
-        """Raises UserError where a stage names something that does not exist."""
+        """Raises UserError where a setting names something that does not exist."""
+        check_intensity(self.intensity)
         for stage in self.stages:
             compose.supervised(stage.objective)
             self.make_optimizer(stage)
@@ -91,15 +104,26 @@ class Experiment:
         batches = {"batch_size": self.batch_size, "unlabelled_per_batch": self.unlabelled_per_batch}
         meshes.check_divisible(self.mesh, **batches, **{"evaluation.batch_size": self.eval_batch_size})
 
-    def _deal(self, split: dict[str, int]) -> Splits:
-        names = self.dataset.names
-        return make_splits(
-            names,
-            [self.dataset.subjects[name] for name in names],
-            [self.dataset.labelled[name] for name in names],
-            **{key if key == "seed" else f"n_{key}": value for key, value in split.items()},
-            dataset=self.dataset.version,
-        )
+    def _draws(self, structures: Sequence[str], factor: int) -> tuple[int, ...] | None:
+        """The labelled images of a pass, those that show one of the structures `factor` times; None: each once."""
+        if not structures:
+            return None
+        shows = [self.dataset.shows[name] for name in self.splits.parts["labelled"]]
+        return tuple(oversampled(shows, tuple(structures), factor))
+
+    def _class_weights(self, rule: str, smoothing: float) -> tuple[float, ...] | None:
+        """How much a pixel of each class counts, background first, by the labelled part; None: all alike."""
+        if rule not in CLASS_WEIGHTS:
+            raise UserError(f"class_weights.rule {rule!r} is unknown: choose one of {', '.join(CLASS_WEIGHTS)}")
+        if rule == "none":
+            return None
+        pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
+        return tuple(class_weights(pixels, smoothing).tolist())
+
+    def _unseen_classes(self) -> list[str]:
+        pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
+        unseen = [name for name, n in zip(self.facts.classes, pixels, strict=True) if n == 0]
+        return [f"No training image shows {name}: the network cannot learn it." for name in unseen]
 
     def make_optimizer(self, stage: Stage):
         return make_optimizer(**self.optimizer, frozen=stage.frozen)
@@ -126,7 +150,7 @@ class Experiment:
         return NetImages(self.dataset, self.splits.parts[part], self.size)
 
     def card(self, stage: str) -> ModelCard:
-        return ModelCard(self.model_settings, self.size, self.blur, self.facts, self.splits.hash, stage)
+        return ModelCard(self.model_settings, self.size, self.blur, self.facts, self.splits.hash, stage, self.intensity)
 
     def segmenter(self, variables: Variables, stage: str) -> Segmenter:
         """The network with these weights, in native geometry."""

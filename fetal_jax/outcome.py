@@ -16,7 +16,7 @@ from fetal_jax.training.labellers import KEPT
 from fetal_jax.types import UserError
 from fetal_jax.workdir import Workdir, write_json
 from fetal_jax.writers import read_metrics
-from input_pipeline.augment import AUGMENTATIONS
+from input_pipeline import augment
 
 N_EXAMPLES = 3  # of the best, the median and the worst images, and of kept and dropped pseudo-labels
 
@@ -81,14 +81,14 @@ def _n_parameters(model: pathlib.Path) -> int:
 
 
 def _warnings(experiment: Experiment, workdir: Workdir, test: dict[str, Any], final: str) -> list[str]:
-    warnings = []
+    warnings = list(experiment.warnings)
     if final != experiment.stages[-1].name:
         warnings.append(f"The run has not finished: these are the scores of stage {final}.")
     if len(experiment.splits.parts["validation"]) == 0:
         warnings.append("There are no validation images: every stage keeps its last network, not its best.")
     if test["n_subjects"] < 30:
         warnings.append(f"Only {test['n_subjects']} test subjects: differences of a few points mean nothing.")
-    blurs = {variant.blur for variant in AUGMENTATIONS[experiment.stages[-1].augment]}
+    blurs = augment.blurs(experiment.stages[-1].augment)
     if blurs != {experiment.blur}:
         warnings.append(
             f"evaluation.blur is {experiment.blur}, but the last stage trained with a blur of "

@@ -26,7 +26,7 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
 
     Raises Preempted when `stop` said so and everything is saved, loop.Diverged, or CheckpointError.
     """
-    checkpoints = Checkpoints(workdir.path)
+    checkpoints = Checkpoints(workdir.path, {"split": experiment.splits.hash})
     fresh = checkpoints.latest_progress() is None
     state = experiment.initial_state() if fresh else experiment.abstract_state()
     labelled = experiment.images("labelled")
@@ -50,6 +50,7 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
         parts = loop.Parts(
             model=experiment.model,
             stages=experiment.stages,
+            class_weights=experiment.class_weights,
             make_optimizer=experiment.make_optimizer,
             prepare=prepare,
             validate=lambda variables: validate(experiment, validator.with_variables(variables)),
@@ -99,6 +100,8 @@ def make_stream(
         augment=stage.augment,
         strong=stage.consistency > 0,
         seed=1000 * experiment.seed + index,
+        draws=experiment.draws,
+        intensity=experiment.intensity,
     )
     return stage, stream
 

@@ -29,10 +29,10 @@ class Batch(flax.struct.PyTreeNode):
     trusted on has weight 0. Padding has weight 0 too.
     """
 
-    image: Float[Array, "b h w c"]  # intensities in [0, 1]
-    labels: Int[Array, "b h w"]  # class ids, 0 is background
-    weights: Float[Array, "b h w"]  # trust in the label: 1 counts, 0 is ignored
-    strong: Float[Array, "u h w c"]  # second, perturbed views of unlabelled images; u may be 0
+    image: Float[Array, "b *space c"]  # intensities in [0, 1], or in [-1, 1] for a network that takes them so
+    labels: Int[Array, " b *space"]  # class ids, 0 is background
+    weights: Float[Array, " b *space"]  # trust in the label: 1 counts, 0 is ignored
+    strong: Float[Array, "u *space c"]  # second, perturbed views of unlabelled images; u may be 0
     strong_of: Int[Array, " u"]  # which image of the batch each of them shows
 
 
@@ -57,7 +57,8 @@ class DatasetFacts:
     subject_rule: str  # how a subject is told from a file, in words
     licence: str
     citation: str
-    channels: int = 1
+    channels: int = 1  # of an image; the modalities of a volume
+    dims: int = 2  # 2 for images [h w c], 3 for volumes [d h w c]
 
     @property
     def foreground(self) -> tuple[str, ...]:

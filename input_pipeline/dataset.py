@@ -5,7 +5,9 @@ Every file is decoded once: `NetImages` keeps what a network sees, small and in 
 
 import contextlib
 import dataclasses
+import functools
 import io
+import itertools
 import os
 import pathlib
 import sys
@@ -16,24 +18,37 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Bool, Int64, UInt8
 
 from fetal_jax.atomic import replacing_folder, surviving_folder
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline import builders
 from input_pipeline.builders.common import SPLIT
+from input_pipeline.deal import Case
+from input_pipeline.index import open_index
 from input_pipeline.transforms import Geometry
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One decoded example in its own geometry."""
+    """One decoded example in its own geometry: an image [h w], or a volume [d h w]."""
 
     name: str
     subject: str
-    image: np.ndarray  # uint8 [h w c]
-    labels: np.ndarray  # uint8 [h w], ids of the dataset's selected classes
+    image: np.ndarray  # uint8 [h w c], or uint16 [d h w c]
+    labels: np.ndarray  # uint8 [h w] or [d h w], ids of the dataset's selected classes
     labelled: bool
-    spacing_mm: np.ndarray  # float32 [2]: row, column; 0 is unknown
+    spacing_mm: np.ndarray  # float32 by axis; 0 is unknown
+
+    def picture(self) -> UInt8[np.ndarray, "h w"]:
+        """What to show of it: the first channel, of a volume the middle slice."""
+        if self.image.ndim == 3:
+            return self.image[..., 0]
+        return (self.image[len(self.image) // 2, ..., 0] >> 8).astype(np.uint8)
+
+    def picture_labels(self) -> UInt8[np.ndarray, "h w"]:
+        """The labels of what `picture` shows."""
+        return self.labels if self.labels.ndim == 2 else self.labels[len(self.labels) // 2]
 
 
 def default_data_dir() -> pathlib.Path:
@@ -42,12 +57,18 @@ def default_data_dir() -> pathlib.Path:
 
 
 def prepare(
-    dataset: str, data_dir: pathlib.Path, source: str | None = None, *, overwrite: bool = False
+    dataset: str,
+    data_dir: pathlib.Path,
+    source: str | None = None,
+    *,
+    overwrite: bool = False,
+    keep_going: bool = False,
 ) -> tfds.core.DatasetBuilder:
     """Writes the dataset under `data_dir` unless it is there already. `source` is the user's folder of raw files.
 
-    With `overwrite` it is written anew; the old one goes only when the new one is whole.
-    Raises UserError if the dataset is unknown, or needs raw files and they are missing or wrong.
+    With `overwrite` it is written anew; the old one goes only when the new one is whole. With `keep_going` bad files
+    are listed and the others prepared. Raises UserError if the dataset is unknown, or needs raw files and they are
+    missing or wrong.
     """
     path = pathlib.Path(builders.builder(dataset, str(data_dir)).data_dir)
     if surviving_folder(path) != path:
@@ -58,12 +79,13 @@ def prepare(
         return builders.builder(dataset, str(data_dir))
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    settings = {"source": source} if source is not None else {}
+    settings = {"source": source, "keep_going": keep_going} if source is not None else {}
     data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=".preparing-") as scratch:
         builder = builders.builder(dataset, scratch, **settings)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
             builder.download_and_prepare()
+        open_index(builder)
         with replacing_folder(path) as partial:
             os.replace(builder.data_dir, partial)
     return builders.builder(dataset, str(data_dir))
@@ -72,49 +94,80 @@ def prepare(
 def describe_all(data_dir: pathlib.Path) -> list[str]:
     """A line a dataset and config: its name, and how many images are prepared under `data_dir`."""
     lines = []
-    for dataset in builders.all_names():
+    for dataset in builders.all_names(data_dir):
         builder = builders.builder(dataset, str(data_dir))
+        facts = builders.facts(dataset)
         number = builder.info.splits[SPLIT].num_examples if builder.data_path.exists() else None
-        state = "not prepared" if number is None else f"{number} images"
-        lines.append(f"{dataset:32} {state:16} {builders.facts(dataset).title}")
+        state = "not prepared" if number is None else f"{number} {'volumes' if facts.dims == 3 else 'images'}"
+        lines.append(f"{dataset:40} {state:16} {facts.title}")
     return lines
 
 
 class Dataset:
-    """The examples of a prepared dataset, by name."""
+    """The examples of a prepared dataset, by name.
+
+    Attributes:
+      facts: those of the selected structures.
+      version: name, version and a digest of every pixel.
+      index: what is known of each example without reading it; its rows are in the order of `names`, and its class ids
+        are those of the dataset, whatever is selected.
+    """
 
     def __init__(self, dataset: str, data_dir: pathlib.Path, structures: Sequence[str] = ()):
         """Opens it; a synthetic one is made first. `structures` selects foreground classes, all if empty.
 
         Raises UserError if the dataset is unknown or not prepared, or a structure is none of its classes.
         """
-        self.name = dataset
-        self.facts, self._new_id = select(builders.facts(dataset, data_dir), structures)
-        builder = prepare(dataset, data_dir)
-        self.version = f"{dataset}:{builder.version}"
+        self.name = builders.canonical(dataset)
+        builder = prepare(self.name, data_dir)
+        self.facts, self._new_id = select(builders.facts(self.name, data_dir), structures)
+        self.index = open_index(builder)
+        self.version = f"{self.name}:{builder.version}:{self.index.digest[:16]}"
+        self.notes: list[str] = list((builder.info.metadata or {}).get("notes", ()))
         self._examples = builder.as_data_source(split=SPLIT)
-        skip = {key: tfds.decode.SkipDecoding() for key in ("image", "labels")}
-        headers = builder.as_data_source(split=SPLIT, decoders=skip)
-        self._index: dict[str, int] = {}
-        self.subjects: dict[str, str] = {}
-        self.labelled: dict[str, bool] = {}
-        for i, header in enumerate(headers):
-            name = header["name"].decode()
-            self._index[name] = i
-            self.subjects[name] = header["subject"].decode()
-            self.labelled[name] = bool(header["labelled"])
+        self._row = {name: i for i, name in enumerate(self.index.names)}
+        self.subjects = dict(zip(self.index.names, self.index.subjects, strict=True))
+        self.labelled = dict(zip(self.index.names, self.index.labelled.tolist(), strict=True))
 
     @property
     def names(self) -> list[str]:
-        return list(self._index)
+        return list(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def class_pixels(self, names: Sequence[str] | None = None) -> Int64[np.ndarray, "n classes"]:
+        """How many pixels of each selected class the named examples have, by default all; 0 where unlabelled."""
+        rows = slice(None) if names is None else [self._row[name] for name in names]
+        found = self.index.pixels[rows]
+        table = np.zeros((len(found), len(self.facts.classes)), np.int64)
+        for old in range(found.shape[1]):
+            table[:, self._new_id[old]] += found[:, old]
+        return table
+
+    @functools.cached_property
+    def shows(self) -> dict[str, frozenset[str]]:
+        """The selected structures that each example has a pixel of."""
+        rows, known = self.class_pixels() > 0, {}
+        sets = (known.setdefault(row.tobytes(), self._structures(row)) for row in rows)
+        return dict(zip(self.index.names, sets, strict=True))
+
+    def _structures(self, row: Bool[np.ndarray, " classes"]) -> frozenset[str]:
+        return frozenset(itertools.compress(self.facts.foreground, row[1:]))
+
+    def cases(self) -> list[Case]:
+        """The examples as they are dealt to the parts of a split."""
+        columns = (self.index.names, self.index.subjects, self.labelled.values(), self.shows.values())
+        return [Case(*row) for row in zip(*columns, self.index.groups, strict=True)]
 
     def __getitem__(self, name: str) -> Record:
-        example: Mapping[str, Any] = self._examples[self._index[name]]
+        example: Mapping[str, Any] = self._examples[self._row[name]]
+        labels = example["labels"] if self.facts.dims == 3 else example["labels"][..., 0]
         return Record(
             name=name,
             subject=self.subjects[name],
             image=example["image"],
-            labels=self._new_id[example["labels"][..., 0]],
+            labels=self._new_id[labels],
             labelled=self.labelled[name],
             spacing_mm=example["spacing_mm"],
         )
@@ -141,15 +194,24 @@ def select(facts: DatasetFacts, structures: Sequence[str]) -> tuple[DatasetFacts
 
 
 class NetImages:
-    """A random-access source of the named images at network size: image, labels, weights.
+    """A random-access source of the named images at network size: image, labels, weights, spacing.
 
-    Items are cached in uint8 as they are first read; 1,000 images of 256x256 take about 200 MB.
+    Items are kept in uint8 as they are first read, as long as `memory` bytes hold them: 4 GB are 30,000 images of
+    256x256. Any more are decoded whenever they are drawn.
     """
 
-    def __init__(self, dataset: Dataset, names: Sequence[str], size: int):
+    def __init__(self, dataset: Dataset, names: Sequence[str], size: int, memory: int = 4 * 2**30):
+        """Raises UserError for a dataset of volumes."""
+        if dataset.facts.dims != 2:
+            raise UserError(f"dataset {dataset.name} has volumes: this program takes images; draw patches of it")
         self._dataset, self._names, self._size = dataset, list(names), size
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray, Geometry]] = {}
+        self._room = memory // (size * size * (dataset.facts.channels + 1))
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def names(self) -> list[str]:
+        return self._names
 
     def __len__(self) -> int:
         return len(self._names)
@@ -160,10 +222,14 @@ class NetImages:
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
         # One decoder at a time: two threads asking for one image must not decode it twice.
         with self._lock:
-            if i not in self._cache:
-                record = self._dataset[self._names[i]]
-                geometry = Geometry.fit(record.image.shape[:2], self._size)
-                image, labels = geometry.image_to_net(record.image), geometry.labels_to_net(record.labels)
-                self._cache[i] = image, labels, geometry
-        image, labels, geometry = self._cache[i]
-        return {"image": image, "labels": labels, "weights": geometry.weights()}
+            image, labels, geometry, spacing_mm = self._cache.get(i) or self._read(i)
+        return {"image": image, "labels": labels, "weights": geometry.weights(), "spacing_mm": spacing_mm}
+
+    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]:
+        record = self._dataset[self._names[i]]
+        geometry = Geometry.fit(record.image.shape[:2], self._size)
+        image, labels = geometry.image_to_net(record.image), geometry.labels_to_net(record.labels)
+        item = image, labels, geometry, geometry.spacing_to_net(record.spacing_mm)
+        if len(self._cache) < self._room:
+            self._cache[i] = item
+        return item

@@ -1,25 +1,96 @@
-"""Who is trained on, who is held out. Whole subjects are dealt, so that nobody is on both sides.
+"""Which image belongs to which part: what was asked for, and the manifest of what came of it.
 
-Rule: subjects come in an order fixed by the seed and their own names (a hash, so neither the order of the
-files nor a new subject reshuffles the others). Test takes subjects until it has its images, then validation,
-then labelled, then unlabelled. Frames of a subject that its part has no more room for, or no use for, are
-`unused`. Test and validation are dealt first, so they stay the same whatever numbers of labelled and
-unlabelled images are compared.
+`input_pipeline.deal` has the rules by which a request becomes a manifest.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fetal_jax.atomic import replacing_file
 from fetal_jax.types import UserError
 
 DEALT = ("test", "validation", "labelled", "unlabelled")  # in the order in which they are dealt
 PARTS = ("labelled", "unlabelled", "validation", "test", "unused")
+ALL = -1  # as a count: all images that the other parts leave
+UNITS = ("images", "percent")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a config's `split` asks for."""
+
+    seed: int
+    labelled: int
+    unlabelled: int
+    validation: int
+    test: int  # of each group, where `labelled_groups` are named
+    unit: str = "images"  # exact counts | "percent" of the labelled images (outside the fold), in whole subjects
+    stratify: tuple[str, ...] = ()  # structures whose presence is balanced over the parts
+    folds: int = 0  # the test part is fold number `fold` of so many; 0 is no folds
+    fold: int = 0
+    labelled_groups: tuple[str, ...] = ()  # the only groups whose images may be labelled or validation; () is all
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Request":
+        """From settings or JSON. Raises UserError naming a key that is unknown, missing or of another type."""
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        for key in fields:
+            if key not in known:
+                raise UserError(f"split.{key} is unknown: choose from {', '.join(known)}")
+        for key, field in known.items():
+            if key not in fields and field.default is dataclasses.MISSING:
+                raise UserError(f"split.{key} is missing: give a whole number")
+        return cls(**{key: _typed(key, value, known[key].type) for key, value in fields.items()})
+
+    def wanted(self) -> dict[str, int]:
+        """Images, or percent, asked for by part."""
+        return {part: getattr(self, part) for part in DEALT}
+
+    def check(self) -> None:
+        """Raises UserError naming the key that asks for what no dataset could give."""
+        if self.unit not in UNITS:
+            raise UserError(f"split.unit is {self.unit!r}: choose {' or '.join(UNITS)}")
+        for part, wanted in self.wanted().items():
+            may_be_all = self.unit == "images" and part in ("labelled", "unlabelled")
+            if wanted < 0 and not (may_be_all and wanted == ALL):
+                hint = f", or {ALL} for all that are left" if may_be_all else ""
+                raise UserError(f"split.{part} is {wanted}: ask for 0 {self.unit} or more{hint}")
+        if self.labelled == 0:
+            raise UserError("split.labelled is 0: ask for at least 1 labelled image or percent")
+        if self.unit == "percent" and sum(self.wanted().values()) > 100:
+            raise UserError(f"split asks for more than 100 percent: lower one of {self.in_words()}")
+        if self.unit == "percent" and self.labelled_groups:
+            raise UserError("split.unit is 'percent' but split.labelled_groups are named: set split.unit to images")
+        self._check_folds()
+
+    def _check_folds(self) -> None:
+        if self.folds < 0 or self.folds == 1:
+            raise UserError(f"split.folds is {self.folds}: it must be 0 for none, or at least 2")
+        if not self.folds and self.fold:
+            raise UserError(f"split.fold is {self.fold} but split.folds is 0: set it to the number of folds")
+        if self.folds and not 0 <= self.fold < self.folds:
+            raise UserError(f"split.fold is {self.fold}: of {self.folds} folds choose 0 to {self.folds - 1}")
+        if self.folds and self.test:
+            raise UserError(f"split.test is {self.test}: set it to 0, the test part is fold {self.fold}")
+
+    def in_words(self) -> str:
+        return ", ".join(f"split.{part} = {wanted}" for part, wanted in self.wanted().items())
+
+
+def _typed(key: str, value: Any, kind: Any) -> Any:
+    """The value as its field has it; a list of words is a tuple."""
+    if kind in (int, str):
+        if type(value) is not kind:
+            raise UserError(f"split.{key} is {value!r}: it must be {'a whole number' if kind is int else 'a word'}")
+        return value
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        raise UserError(f"split.{key} is {value!r}: it must be a list of words")
+    return tuple(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +104,26 @@ class Splits:
     seed: int
     parts: dict[str, tuple[str, ...]]
     n_subjects: dict[str, int]
+    request: Request | None = None  # None in manifests written before it was kept
+    showing: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)  # images by stratified structure, part
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON of dataset, seed and parts: equal hashes are equal splits."""
+        """SHA-256 of the canonical JSON of dataset, seed and parts: equal hashes are equal splits, however made."""
         facts = {"dataset": self.dataset, "seed": self.seed, "parts": self.parts}
         return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
+    @property
+    def n_images(self) -> dict[str, int]:
+        """The number of images of each part."""
+        return {part: len(names) for part, names in self.parts.items()}
+
     def to_json(self) -> str:
-        fields = {"dataset": self.dataset, "seed": self.seed, "hash": self.hash}
-        return json.dumps(fields | {"parts": self.parts, "n_subjects": self.n_subjects}, indent=1) + "\n"
+        """The manifest: how it was asked for and what came of it, then every name."""
+        asked = {} if self.request is None else {"request": dataclasses.asdict(self.request)}
+        fields = {"dataset": self.dataset, "seed": self.seed, "hash": self.hash} | asked
+        fields |= {"n_images": self.n_images, "n_subjects": self.n_subjects, "showing": self.showing}
+        return json.dumps(fields | {"parts": self.parts}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str = "splits.json") -> "Splits":
@@ -50,7 +131,9 @@ class Splits:
         try:
             fields = json.loads(text)
             parts = {part: tuple(fields["parts"][part]) for part in PARTS}
-            splits = cls(fields["dataset"], fields["seed"], parts, dict(fields["n_subjects"]))
+            request = Request.from_dict(fields["request"]) if "request" in fields else None
+            counts = dict(fields["n_subjects"]), request, dict(fields.get("showing", {}))
+            splits = cls(fields["dataset"], fields["seed"], parts, *counts)
             written = fields["hash"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{origin}: not a split ({error!r}): delete the file to deal anew") from error
@@ -82,92 +165,3 @@ class Splits:
                 subject = subject_of[name]
                 if part_of.setdefault(subject, part) != part:
                     raise UserError(f"split: subject {subject!r} is in both {part_of[subject]!r} and {part!r}")
-
-
-def make_splits(
-    names: Sequence[str],
-    subjects: Sequence[str],
-    labelled: Sequence[bool],
-    *,
-    n_labelled: int,
-    n_unlabelled: int,
-    n_validation: int,
-    n_test: int,
-    seed: int,
-    dataset: str = "",
-) -> Splits:
-    """Deals images (counts are of images) by whole subjects; see the module for the rule.
-
-    An image without labels can only be `unlabelled`. A labelled image in `unlabelled` has its labels hidden
-    by whoever reads the split. Raises UserError if there are too few images, no labels at all, or a name
-    occurs twice.
-    """
-    wanted = {"labelled": n_labelled, "unlabelled": n_unlabelled, "validation": n_validation, "test": n_test}
-    has_labels = dict(zip(names, labelled, strict=True))
-    subject_of = dict(zip(names, subjects, strict=True))
-    _check_request(wanted, names, has_labels)
-    queue = _in_order(subject_of, seed)
-    parts = {part: _deal(queue, wanted[part], _usable(part, has_labels)) for part in DEALT}
-    for part in DEALT:
-        if len(parts[part]) < wanted[part]:
-            raise UserError(_too_few(part, wanted, parts, has_labels, subject_of))
-    dealt = {name for part in DEALT for name in parts[part]}
-    parts["unused"] = [name for name in subject_of if name not in dealt]
-    sorted_parts = {part: tuple(sorted(parts[part])) for part in PARTS}
-    n_subjects = {part: len({subject_of[name] for name in sorted_parts[part]}) for part in PARTS}
-    return Splits(dataset, int(seed), sorted_parts, n_subjects)
-
-
-def _in_order(subject_of: Mapping[str, str], seed: int) -> list[tuple[str, ...]]:
-    """The frames of each subject, sorted by name; the subjects in the order of the seed."""
-    frames = defaultdict(list)
-    for name, subject in sorted(subject_of.items()):
-        frames[subject].append(name)
-    key = {subject: hashlib.sha256(f"{seed}/{subject}".encode()).digest() for subject in frames}
-    return [tuple(frames[subject]) for subject in sorted(frames, key=key.__getitem__)]
-
-
-def _usable(part: str, has_labels: Mapping[str, bool]) -> Callable[[str], bool]:
-    return (lambda name: True) if part == "unlabelled" else has_labels.__getitem__
-
-
-def _deal(queue: list[tuple[str, ...]], wanted: int, usable: Callable[[str], bool]) -> list[str]:
-    """Takes subjects off the queue until `wanted` usable frames are there; those without any stay in it."""
-    dealt, left = [], []
-    for frames in queue:
-        fit = [name for name in frames if usable(name)]
-        if len(dealt) < wanted and fit:
-            dealt += fit[: wanted - len(dealt)]
-        else:
-            left.append(frames)
-    queue[:] = left
-    return dealt
-
-
-def _check_request(wanted: Mapping[str, int], names: Sequence[str], has_labels: Mapping[str, bool]) -> None:
-    if len(has_labels) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise UserError(f"split: image name {twice!r} occurs twice in the dataset; names must be unique")
-    if wanted["labelled"] < 1:
-        raise UserError(f"split.labelled is {wanted['labelled']}: ask for at least 1 labelled image")
-    for part in DEALT:
-        if wanted[part] < 0:
-            raise UserError(f"split.{part} is {wanted[part]}: ask for 0 images or more")
-    if not any(has_labels.values()):
-        raise UserError(f"split.labelled asks for {wanted['labelled']} images, but none of {len(names)} has labels")
-
-
-def _too_few(
-    part: str,
-    wanted: Mapping[str, int],
-    parts: Mapping[str, Sequence[str]],
-    has_labels: Mapping[str, bool],
-    subject_of: Mapping[str, str],
-) -> str:
-    asked = ", ".join(f"split.{p} = {wanted[p]}" for p in DEALT)
-    n_labelled, n_subjects = sum(has_labels.values()), len(set(subject_of.values()))
-    return (
-        f"split.{part} asks for {wanted[part]} images but only {len(parts[part])} are left for it: there are "
-        f"{len(has_labels)} images ({n_labelled} labelled) of {n_subjects} subjects; lower one of "
-        f"{asked}"
-    )

@@ -12,6 +12,20 @@ from jaxtyping import Float, Shaped, UInt8
 
 from fetal_jax.types import UserError
 
+INTENSITIES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}  # black and white as a network is given them
+
+
+def check_intensity(name: str) -> None:
+    """Raises UserError if there is no such range."""
+    if name not in INTENSITIES:
+        raise UserError(f"intensity {name!r} is unknown: choose one of {', '.join(INTENSITIES)}")
+
+
+def to_range(image: Float[np.ndarray, "*shape"], intensity: str) -> Float[np.ndarray, "*shape"]:
+    """An image in [0, 1] in the range a network is given: as it is, or in [-1, 1] (trans-thalamic thesis, 3.3)."""
+    black, white = INTENSITIES[intensity]
+    return image if (black, white) == (0, 1) else image * np.float32(white - black) + np.float32(black)
+
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:

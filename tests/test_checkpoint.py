@@ -1,6 +1,7 @@
 """Checkpoints: what is written comes back to the bit, and a write that fails costs nothing that was there."""
 
 import errno
+import json
 import logging
 import shutil
 
@@ -45,6 +46,19 @@ def checkpoints(tmp_path):
     opened = Checkpoints(tmp_path)
     yield opened
     opened.close()
+
+
+def test_every_bundle_says_of_which_split_it_is_and_another_one_is_refused(tmp_path):
+    mine = Checkpoints(tmp_path, {"split": "a" * 64})
+    mine.save_latest(3, make_state(), PROGRESS)
+    mine.save_best(2, make_state().student, {"stage": "decoder"})
+    for name in ("latest", "best"):
+        (text,) = (tmp_path / "checkpoints" / name).glob("*/progress/metadata")
+        assert json.loads(text.read_text())["origin"] == {"split": "a" * 64}
+    mine.close()
+    assert Checkpoints(tmp_path, {"split": "a" * 64}).latest_progress() == PROGRESS
+    with pytest.raises(CheckpointError, match=r"latest is of another split \(a{16}, not b{16}\): choose another"):
+        Checkpoints(tmp_path, {"split": "b" * 64}).latest_progress()
 
 
 @pytest.mark.parametrize("teacher", [False, True])

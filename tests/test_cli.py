@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy():
         (["--config.unlabelled_per_batch=8"], TINY, "unlabelled_per_batch is 8"),
         ([], "configs/nothing.py", "config configs/nothing.py is no such Python file"),
         ([], "configs/ss_case_unet.py:sise=32", "config argument 'sise' is unknown: did you mean 'size'?"),
-        ([], "configs/ss_case_unet.py:dataset=hc18", "fetal-jax data prepare hc18 --source DIR"),
+        ([], "configs/ss_case_unet.py:dataset=hc18", "fetal-jax data prepare hc18/training --source DIR"),
     ],
 )
 def test_wrong_input_is_one_line_and_nothing_is_written(train, tmp_path, capsys, extra, config, message):

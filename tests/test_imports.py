@@ -11,7 +11,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGES = ("fetal_jax", "input_pipeline", "configs", "experiments")
 
 BASE = {"types", "classes", "rngs", "atomic"}  # what every room may import
-TOP = {"__main__", "cli", "experiment", "outcome", "run", "workdir"}  # what may import every room
+TOP = {
+    "__main__",
+    "cli",
+    "cli_data",
+    "experiment",
+    "outcome",
+    "run",
+    "submission",
+    "workdir",
+}  # what may import every room
 # What a room of fetal_jax may import from the others, beside BASE.
 ROOMS = {
     "types": set(),

@@ -11,7 +11,7 @@ from fetal_jax import classes
 from fetal_jax.mesh import copied_to, split_over
 from fetal_jax.types import Array, Variables
 from input_pipeline.augment import median_blur
-from input_pipeline.transforms import Geometry
+from input_pipeline.transforms import Geometry, to_range
 
 Predict = Callable[[Variables, Array], jax.Array]
 FLIPS = ((), (2,), (1,))  # as it is, left-right, up-down: axes of a batch [b h w c]
@@ -27,13 +27,15 @@ def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
     return jax.jit(predict, in_shardings=(copied_to(mesh), split_over(mesh)), out_shardings=copied_to(mesh))
 
 
-def network_input(image: UInt8[np.ndarray, "h w c"], size: int, blur: int) -> Float[np.ndarray, "size size c"]:
-    """What the network is given for a native image: fitted to its square, in [0, 1].
+def network_input(
+    image: UInt8[np.ndarray, "h w c"], size: int, blur: int, intensity: str = "unit"
+) -> Float[np.ndarray, "size size c"]:
+    """What the network is given for a native image: fitted to its square, in the range that `intensity` names.
 
     The published augmentations median-blur every training image, so prediction does the same; `blur` 0 does not.
     """
     net = Geometry.fit(image.shape[:2], size).image_to_net(image)
-    return (median_blur(net, blur) if blur else net).astype(np.float32) / 255
+    return to_range((median_blur(net, blur) if blur else net).astype(np.float32) / 255, intensity)
 
 
 def with_flips(predict: Predict) -> Predict:

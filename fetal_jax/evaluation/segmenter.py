@@ -36,6 +36,7 @@ class ModelCard:
     facts: DatasetFacts
     splits_hash: str
     stage: str
+    intensity: str = "unit"  # a name of input_pipeline.transforms.INTENSITIES
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -99,7 +100,7 @@ class Segmenter:
             for image in images:
                 image = self._checked(image)
                 geometries.append(Geometry.fit(image.shape[:2], self.card.size))
-                yield network_input(image, self.card.size, self.card.blur)
+                yield network_input(image, self.card.size, self.card.blur, self.card.intensity)
 
         for probs in predict_all(self._predict, self._variables, inputs(), self._batch_size):
             yield geometries.pop(0).probs_to_native(probs)
@@ -112,7 +113,7 @@ class Segmenter:
 
     def prepare_net(self, image: UInt8[np.ndarray, "size size c"]) -> Float[np.ndarray, "size size c"]:
         """The network's input for an image that is at network size already."""
-        return network_input(image, self.card.size, self.card.blur)
+        return network_input(image, self.card.size, self.card.blur, self.card.intensity)
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         image = np.asarray(image)

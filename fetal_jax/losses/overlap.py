@@ -7,15 +7,22 @@ SMOOTH = 1e-5  # keeps value and gradient finite where a class is absent from la
 
 
 def dice_loss(
-    probs: Float[Array, "b h w c"], target: Float[Array, "b h w c"], weights: Float[Array, "b h w"]
+    probs: Float[Array, "b h w c"],
+    target: Float[Array, "b h w c"],
+    weights: Float[Array, "b h w"],
+    class_weights: Float[Array, " c"] | None = None,
 ) -> Float[Array, " b"]:
     """One minus the Dice coefficient with squared denominator, mean over classes, for each image.
 
     L = 1 - 2 sum(p g) / (sum(p^2) + sum(g^2)); SS_CASE_UNet, Eq. 11, whose printed form is the coefficient itself.
-    A pixel of weight 0 is left out of all three sums.
+    A pixel of weight 0 is left out of all three sums. With class weights, which must not all be 0, the mean over
+    classes is weighted by them (trans-thalamic thesis, Eq. 3.4).
     """
     w = weights[..., None]
     over = (1, 2)
     intersection = jnp.sum(w * probs * target, over)
     total = jnp.sum(w * probs**2, over) + jnp.sum(w * target**2, over)
-    return jnp.mean(1 - (2 * intersection + SMOOTH) / (total + SMOOTH), axis=-1)
+    losses = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)
+    if class_weights is None:
+        return jnp.mean(losses, axis=-1)
+    return losses @ class_weights / jnp.sum(class_weights)

@@ -62,6 +62,7 @@ class Parts:
     """Everything the loop is given.
 
     Attributes:
+      class_weights: how much a pixel of each class counts in the objective, background first; None: all alike.
       make_optimizer: update directions of a stage.
       prepare: on entering a stage, with the teacher: the stage as it will be run (after labelling, if it has a
         labeller) and its data. `fresh` is False when a killed run comes back in the middle of the stage.
@@ -73,6 +74,7 @@ class Parts:
 
     model: Any
     stages: tuple[Stage, ...]
+    class_weights: tuple[float, ...] | None
     make_optimizer: Callable[[Stage], Any]
     prepare: Callable[[int, TrainState, bool], tuple[Stage, Data]]
     validate: Callable[[Variables], dict[str, float]]
@@ -122,7 +124,9 @@ def _run_stage(parts: Parts, state: TrainState, position: Position) -> tuple[Tra
         state = meshes.replicate(enter_stage(state, stage, optimizer), parts.mesh)
         parts.writer.scalars(int(state.step), "stage", {}, stage=stage.name, event="begin")
     stage, data = parts.prepare(position.stage, state, fresh)
-    step_fn = compile_train_step(make_train_step(parts.model, optimizer, stage.objective, stage.frozen), parts.mesh)
+    step_fn = compile_train_step(
+        make_train_step(parts.model, optimizer, stage.objective, stage.frozen, parts.class_weights), parts.mesh
+    )
     per_epoch, total = data.steps_per_epoch, data.steps_per_epoch * stage.epochs
     iterator = data.iterator(total, (jax.process_index(), jax.process_count()))
     if not fresh:

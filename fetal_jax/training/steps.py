@@ -1,6 +1,6 @@
 """The steps. Pure functions of data; whoever calls them decides about compilation, devices and time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -26,14 +26,18 @@ class Rates(flax.struct.PyTreeNode):
 
 
 def make_train_step(
-    model: nn.Module, optimizer: optax.GradientTransformation, objective: str, frozen: tuple[str, ...]
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    objective: str,
+    frozen: tuple[str, ...],
+    class_weights: Sequence[float] | None = None,
 ) -> Callable[[TrainState, Batch, Rates, jax.Array], tuple[TrainState, Metrics]]:
     """The pure step (state, batch, rates, key) -> (state, metrics) of a stage.
 
     The loss is L = L_supervised + lambda L_consistency (SS_CASE_UNet, Eq. 13). Both views of the unlabelled images
     go through the network in one pass; dropout and perturbation make them differ.
     """
-    supervised = compose.supervised(objective)
+    supervised = compose.supervised(objective, class_weights)
 
     def loss_fn(params, state: TrainState, batch: Batch, rates: Rates, key):
         images = jnp.concatenate([batch.image, batch.strong])

@@ -1,18 +1,21 @@
 """Dataset builders: one folder a dataset, in the layout of TensorFlow Datasets, without TensorFlow.
 
-Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS builder class), and `facts`, a function
-of the data folder, where they depend on what was prepared. A dataset is named `name` or `name/config`, e.g. `hc18` or
-`fetal_phantom/trans_cerebellum`.
+Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS builder class). A dataset is named
+`name`, `name/config` or `name:key=value`: `hc18`, `fetal_phantom/both`, `fetal_planes:plane=trans-cerebellum`.
 """
 
 import difflib
 import importlib
 import inspect
 import os
+import pathlib
+
+import tensorflow_datasets as tfds
 
 from fetal_jax.types import DatasetFacts, UserError
+from input_pipeline.builders import common
 
-BUILDERS = ("fetal_phantom", "fetal_planes", "folder", "hc18")
+BUILDERS = ("fetal_head_biometry", "fetal_phantom", "fetal_planes", "folder", "hc18", "infant_mri")
 
 
 def _module(dataset: str):
@@ -24,34 +27,77 @@ def _module(dataset: str):
     return importlib.import_module(f"input_pipeline.builders.{name}")
 
 
+def canonical(dataset: str) -> str:
+    """The one name of a dataset named in any of the three ways: with its config, the first one by default.
+
+    Raises UserError for a name that is unknown, or a key or value that the dataset does not have.
+    """
+    name, _, options = dataset.partition(":")
+    if not options:
+        _config(name)
+        first = next(iter(_module(name).Builder.builder_configs), None)
+        return name if first is None or "/" in name else f"{name}/{first}"
+    left = list(_module(name).Builder.builder_configs.values())
+    for option in options.split(","):
+        key, _, value = option.partition("=")
+        known = sorted({config.options[key] for config in left if key in getattr(config, "options", {})})
+        left = [config for config in left if _same(getattr(config, "options", {}).get(key, ""), value)]
+        if not left:
+            raise UserError(f"dataset {dataset!r} has no {key}={value}: choose {key} from {', '.join(known) or 'none'}")
+    return f"{name}/{left[0].name}"
+
+
+def _same(a: str, b: str) -> bool:
+    return a.replace("_", "-").lower() == b.replace("_", "-").lower()
+
+
+def _config(dataset: str) -> str | tfds.core.BuilderConfig | None:
+    """The config that a canonical name asks for; a dataset that takes any gets one of that name."""
+    name, _, config = dataset.partition("/")
+    cls = _module(name).Builder
+    known = tuple(cls.builder_configs)
+    if not config or config in known:
+        return config or None
+    if getattr(cls, "ANY_CONFIG", False) and config.isidentifier():
+        return tfds.core.BuilderConfig(name=config)
+    raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
+
+
+def builder(dataset: str, data_dir: str, **kwargs):
+    """The TFDS builder of a dataset under `data_dir`. `kwargs` go to the builder class."""
+    dataset = canonical(dataset)
+    cls = _module(dataset).Builder
+    if "source" in kwargs and "source" not in inspect.signature(cls).parameters:
+        raise UserError(f"dataset {dataset!r} is generated: leave out --source")
+    return cls(data_dir=data_dir, config=_config(dataset), file_format="array_record", **kwargs)
+
+
 def facts(dataset: str, data_dir: str | os.PathLike | None = None) -> DatasetFacts:
-    """The facts of a dataset named `name` or `name/config`.
+    """The facts of a dataset.
 
     Those of the user's own folder are known once it is prepared under `data_dir`; without one they are placeholders.
     Raises UserError for an unknown name, or if the folder is not prepared.
     """
+    dataset = canonical(dataset)
     module = _module(dataset)
-    if data_dir is not None and hasattr(module, "facts"):
-        return module.facts(data_dir)
-    return module.FACTS
+    cls = module.Builder
+    if data_dir is not None and getattr(cls, "FACTS_DEPEND_ON_SOURCE", False):
+        prepared = builder(dataset, str(data_dir))
+        if not prepared.data_path.exists():
+            raise UserError(common.not_prepared(dataset, cls.SOURCE))
+        return common.stored_facts(prepared.info.metadata) or module.FACTS
+    configs = cls.builder_configs
+    name = dataset.partition("/")[2] or next(iter(configs), None)
+    return getattr(configs.get(name), "facts", None) or module.FACTS
 
 
-def builder(dataset: str, data_dir: str, **kwargs):
-    """The TFDS builder of `name` or `name/config` under `data_dir`. `kwargs` go to the builder class."""
-    _, _, config = dataset.partition("/")
-    cls = _module(dataset).Builder
-    known = tuple(cls.builder_configs)
-    if config and config not in known:
-        raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
-    if "source" in kwargs and "source" not in inspect.signature(cls).parameters:
-        raise UserError(f"dataset {dataset!r} is generated: leave out --source")
-    return cls(data_dir=data_dir, config=config or None, file_format="array_record", **kwargs)
-
-
-def all_names() -> list[str]:
-    """Every `name` or `name/config` that there is."""
+def all_names(data_dir: str | os.PathLike | None = None) -> list[str]:
+    """Every `name` or `name/config` that there is, and those of the user's own that are prepared under `data_dir`."""
     names = []
     for name in BUILDERS:
-        configs = _module(name).Builder.builder_configs
-        names += [f"{name}/{config}" for config in configs] or [name]
+        cls = _module(name).Builder
+        names += [f"{name}/{config}" for config in cls.builder_configs] or [name]
+        if data_dir is not None and getattr(cls, "ANY_CONFIG", False):
+            folders = sorted(pathlib.Path(data_dir, name).glob("*/*/features.json"))
+            names += [f"{name}/{path.parent.parent.name}" for path in folders]
     return names

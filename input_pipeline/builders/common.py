@@ -1,31 +1,77 @@
-"""What all builders share: the features of an example, its encoding, and the refusal of a wrong folder."""
+"""What all builders share: the features of an example, its encoding, and how a folder of the user's is read."""
 
-from collections.abc import Sequence
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fetal_jax.types import UserError
+from fetal_jax.types import DatasetFacts, UserError
 
 SHOWN = 5  # problems in one message
 SPLIT = "images"  # the one TFDS split; ours are made by subject, in input_pipeline.splits
 
 
+@dataclasses.dataclass
+class Config(tfds.core.BuilderConfig):
+    """A variant of a dataset.
+
+    Attributes:
+      options: what it is called in `name:key=value`, e.g. {"plane": "trans-cerebellum"}.
+      facts: its own facts; None: those of the dataset.
+    """
+
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+    facts: DatasetFacts | None = None
+
+
+@dataclasses.dataclass
+class Reading:
+    """What a folder of the user's holds, once every file was looked at.
+
+    Attributes:
+      items: what is good, in the order of the names.
+      problems: a text for each file that is not, naming it.
+      notes: what the user should know of the rest; printed and kept beside the records.
+      remedy: what to do about the problems.
+      facts: those of this folder, where they depend on it.
+    """
+
+    items: list[Any]
+    problems: list[str]
+    notes: list[str] = dataclasses.field(default_factory=list)
+    remedy: str = "correct or remove these files"
+    facts: DatasetFacts | None = None
+
+
 def features(**extra) -> tfds.features.FeaturesDict:
-    """The features of an example, the same for every dataset, and the dataset's own `extra` ones."""
-    return tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png"),
-            "labels": tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png"),
-            "labelled": np.bool_,  # False: `labels` is all background and means nothing
-            "spacing_mm": tfds.features.Tensor(shape=(2,), dtype=np.float32),  # row, column; 0 is unknown
-            "subject": tfds.features.Text(),
-            "name": tfds.features.Text(),
-            **extra,
-        }
-    )
+    """The features of an image, the same for every dataset, and the dataset's own `extra` ones."""
+    png = tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png")
+    return tfds.features.FeaturesDict({"image": png, "labels": png, **_known(2), **extra})
+
+
+def volume_features(channels: int | None, **extra) -> tfds.features.FeaturesDict:
+    """The features of a volume: `channels` modalities of 16-bit intensities, and a `group`, e.g. an age.
+
+    None: as many channels as the source has modalities; each record says how many.
+    """
+    image = tfds.features.Tensor(shape=(None, None, None, channels), dtype=np.uint16, encoding="zlib")
+    labels = tfds.features.Tensor(shape=(None, None, None), dtype=np.uint8, encoding="zlib")
+    group = tfds.features.Text()
+    return tfds.features.FeaturesDict({"image": image, "labels": labels, "group": group, **_known(3), **extra})
+
+
+def _known(dims: int) -> dict[str, Any]:
+    return {
+        "labelled": np.bool_,  # False: `labels` is all background and means nothing
+        "spacing_mm": tfds.features.Tensor(shape=(dims,), dtype=np.float32),  # by axis; 0 is unknown
+        "subject": tfds.features.Text(),
+        "name": tfds.features.Text(),
+    }
 
 
 def encode_png(array: np.ndarray) -> bytes:
@@ -41,3 +87,93 @@ def refuse(source: Path, problems: Sequence[str], remedy: str) -> None:
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UserError(f"{source}: {'; '.join(problems[:SHOWN])}{more}: {remedy}")
+
+
+class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A dataset that is read from `source`, a folder of the user's, and only when there is data to prepare.
+
+    A subclass says what it reads and what it yields; every file is checked before anything is written.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    FACTS: ClassVar[DatasetFacts]
+    FACTS_DEPEND_ON_SOURCE: ClassVar = False
+    SOURCE: ClassVar = "the folder of its files"
+    EXTRA: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *, source: str | None = None, keep_going: bool = False, **kwargs):
+        """With `keep_going` what is wrong is listed and the rest is prepared."""
+        super().__init__(**kwargs)
+        self._source, self._keep_going = source, keep_going
+        self._reading: Reading | None = None
+
+    def read(self, source: Path) -> Reading:
+        """Looks at every file. Raises UserError where `source` is no such folder at all."""
+        raise NotImplementedError
+
+    def examples(self, items: list[Any]) -> Iterator[dict[str, Any]]:
+        """The features of each item; `image` and `labels` of an image as arrays [h w] or as PNG bytes."""
+        raise NotImplementedError
+
+    def make_features(self) -> tfds.features.FeaturesDict:
+        return features(**self.EXTRA)
+
+    def download_and_prepare(self, **kwargs) -> None:
+        """Checks every file, then writes. Data that is already prepared stays as it is.
+
+        Raises UserError, before anything is written, if `source` is missing or one of its files is wrong.
+        """
+        if not self.data_path.exists():
+            if self._source is None:
+                raise UserError(not_prepared(self.info.full_name.rpartition("/")[0], self.SOURCE))
+            self._reading = self._checked(Path(self._source))
+        super().download_and_prepare(**kwargs)
+
+    def _checked(self, source: Path) -> Reading:
+        reading = self.read(source)
+        if not (self._keep_going and reading.items):
+            refuse(source, reading.problems, reading.remedy)
+        if not reading.items:
+            raise UserError(f"{source}: has no image for {self.name}: expected {self.SOURCE}")
+        for line in [*(f"left out: {problem}" for problem in reading.problems), *reading.notes]:
+            print(line, file=sys.stderr)
+        return reading
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.FACTS.title,
+            citation=self.FACTS.citation,
+            features=self.make_features(),
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager):
+        reading = self._reading
+        self.info.metadata.update(notes=reading.notes, left_out=reading.problems)
+        if reading.facts is not None:
+            self.info.metadata.update(facts=dataclasses.asdict(reading.facts))
+        return {SPLIT: self._generate_examples()}
+
+    def _generate_examples(self):
+        for example in self.examples(self._reading.items):
+            yield example["name"], encoded(example)
+
+
+def encoded(example: dict[str, Any]) -> dict[str, Any]:
+    """The example with images [h w] as PNG bytes; volumes, and what is encoded already, stay as they are."""
+    arrays = {key: example[key] for key in ("image", "labels") if not isinstance(example[key], bytes)}
+    return example | {key: encode_png(array) for key, array in arrays.items() if array.ndim == 2}
+
+
+def stored_facts(metadata: dict[str, Any]) -> DatasetFacts | None:
+    """The facts that a builder kept beside its records, if it did."""
+    if "facts" not in metadata:
+        return None
+    facts = dict(metadata["facts"])
+    return DatasetFacts(**facts | {"classes": tuple(facts["classes"]), "colours": tuple(map(tuple, facts["colours"]))})
+
+
+def not_prepared(dataset: str, source: str) -> str:
+    return f"{dataset} is not prepared: run fetal-jax data prepare {dataset} --source DIR, {source}"

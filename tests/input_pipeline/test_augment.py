@@ -1,13 +1,22 @@
 """The published augmentations: exactly 32 and 8, one transform for image, labels and weights, no image
 bent."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
 
 from fetal_jax.types import UserError
 from input_pipeline import augment
-from input_pipeline.augment import AUGMENTATIONS, COMPREHENSIVE, SIMPLIFIED, Variant, apply_variant, morph
+from input_pipeline.augment import AUGMENTATIONS, Chain, Sample
+from input_pipeline.augment.geometry import Flip, Zoom
+from input_pipeline.augment.intensity import BrightnessContrast, MedianBlur, adjust
+from input_pipeline.augment.masks import Morph, morph
+from input_pipeline.augment.published import COMPREHENSIVE, GEOMETRIC, SIMPLIFIED, comprehensive, simplified
+
+FIELDS = ("image", "labels", "weights", "spacing_mm")
+UNKNOWN = np.zeros(2, np.float32)
 
 
 @pytest.fixture
@@ -16,102 +25,94 @@ def sample():
     image = rng.integers(1, 256, (40, 56, 1), np.uint8)
     labels = np.zeros((40, 56), np.uint8)
     cv2.ellipse(labels, (26, 18), (13, 8), 20, 0, 360, 1, -1)
-    return image, labels, rng.random((40, 56), np.float32)
+    return Sample(image, labels, rng.random((40, 56), np.float32), np.float32([0.3, 0.4]))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def parts(transform):
+    """The transforms of a variant, by type."""
+    return {type(step): step for step in transform.steps}
 
 
 def test_comprehensive_is_eight_morphologies_by_four_geometries():
-    words = {(v.morphology, v.kernel, v.geometry) for v in COMPREHENSIVE}
-    morphologies = [(m, k) for m in ("dilate", "erode", "open", "close") for k in (3, 5)]
-    assert words == {(m, k, g) for m, k in morphologies for g in ("none", "zoom", "hflip", "vflip")}
-    assert len(COMPREHENSIVE) == 32
-    assert {(v.blur, v.intensity) for v in COMPREHENSIVE} == {(5, 0.0)}
+    words = [(*variant.steps,) for variant in COMPREHENSIVE]
+    morphologies = [Morph(m, k) for m in ("dilate", "erode", "open", "close") for k in (3, 5)]
+    geometries = [(), (Zoom(1.2),), (Flip("horizontal"),), (Flip("vertical"),)]
+    assert words == [(MedianBlur(5), m, *g) for m in morphologies for g in geometries]
+    assert len(set(words)) == 32
 
 
 def test_simplified_is_as_published():
-    assert (
-        Variant(blur=5),
-        Variant(blur=5, morphology="dilate", kernel=3),
-        Variant(blur=5, morphology="erode", kernel=3),
-        Variant(blur=5, morphology="open", kernel=3),
-        Variant(blur=5, morphology="close", kernel=3),
-        Variant(blur=5, geometry="hflip"),
-        Variant(blur=5, geometry="vflip"),
-        Variant(blur=5, intensity=0.2),
-    ) == SIMPLIFIED
+    assert tuple(variant.steps for variant in SIMPLIFIED) == (
+        (MedianBlur(5),),
+        (MedianBlur(5), Morph("dilate", 3)),
+        (MedianBlur(5), Morph("erode", 3)),
+        (MedianBlur(5), Morph("open", 3)),
+        (MedianBlur(5), Morph("close", 3)),
+        (MedianBlur(5), Flip("horizontal")),
+        (MedianBlur(5), Flip("vertical")),
+        (MedianBlur(5), BrightnessContrast(0.2)),
+    )
+
+
+def test_geometric_is_four_geometries_with_exact_masks_and_no_blur():
+    assert len(set(GEOMETRIC)) == 8
+    kinds = {kind for variant in GEOMETRIC for kind in parts(variant)}
+    assert kinds == {Zoom, Flip, BrightnessContrast}
+    assert sum(BrightnessContrast in parts(variant) for variant in GEOMETRIC) == 4
 
 
 def test_the_published_pairs_against_opencv(sample):
     """Every pair of both lists, computed here a second time in the paper's own words."""
-    image, labels, weights = sample
-    blurred = cv2.medianBlur(image[..., 0], 5)
+    blurred = cv2.medianBlur(sample.image[..., 0], 5)
     operations = {"dilate": cv2.dilate, "erode": cv2.erode}
-    pairs = augment.comprehensive(image, labels, weights)
-    for variant, (new_image, new_labels, _) in zip(COMPREHENSIVE, pairs, strict=True):
-        square = np.ones((variant.kernel, variant.kernel), np.uint8)
-        if variant.morphology in operations:
-            mask = operations[variant.morphology](labels, square)
-        elif variant.morphology == "open":
-            mask = cv2.dilate(cv2.erode(labels, square), square)
+    for variant, new in zip(COMPREHENSIVE, comprehensive(sample), strict=True):
+        morphology = parts(variant)[Morph]
+        square = np.ones((morphology.kernel, morphology.kernel), np.uint8)
+        if morphology.operation in operations:
+            mask = operations[morphology.operation](sample.labels, square)
+        elif morphology.operation == "open":
+            mask = cv2.dilate(cv2.erode(sample.labels, square), square)
         else:
-            mask = cv2.erode(cv2.dilate(labels, square), square)
-        if variant.geometry == "zoom":  # 40x56 becomes 48x67; the centre starts at 4, 5
+            mask = cv2.erode(cv2.dilate(sample.labels, square), square)
+        if Zoom in parts(variant):  # 40x56 becomes 48x67; the centre starts at 4, 5
             picture = cv2.resize(blurred, (67, 48), interpolation=cv2.INTER_LINEAR)[4:44, 5:61]
             mask = cv2.resize(mask, (67, 48), interpolation=cv2.INTER_NEAREST_EXACT)[4:44, 5:61]
         else:
-            flip = {"none": lambda x: x, "hflip": np.fliplr, "vflip": np.flipud}[variant.geometry]
-            picture, mask = flip(blurred), flip(mask)
-        np.testing.assert_array_equal(new_image[..., 0], picture)
-        np.testing.assert_array_equal(new_labels, mask)
+            flip = {None: lambda x: x, Flip("horizontal"): np.fliplr, Flip("vertical"): np.flipud}
+            picture, mask = (flip[parts(variant).get(Flip)](x) for x in (blurred, mask))
+        np.testing.assert_array_equal(new.image[..., 0], picture)
+        np.testing.assert_array_equal(new.labels, mask)
 
 
 def test_the_simplified_pairs_keep_the_mask_where_they_should(sample):
-    image, labels, weights = sample
-    pairs = augment.simplified(image, labels, weights, np.random.default_rng(0))
-    blurred = cv2.medianBlur(image[..., 0], 5)
-    np.testing.assert_array_equal(pairs[0][0][..., 0], blurred)
-    np.testing.assert_array_equal(pairs[0][1], labels)
-    np.testing.assert_array_equal(pairs[5][1], labels[:, ::-1])
-    np.testing.assert_array_equal(pairs[6][0][..., 0], blurred[::-1])
-    np.testing.assert_array_equal(pairs[7][1], labels)
-    assert (pairs[7][0] != pairs[0][0]).any()
-
-
-def test_zoom_magnifies_about_the_centre_by_a_fifth():
-    labels = np.zeros((40, 60), np.uint8)
-    labels[15:25, 20:40] = 1  # 10 x 20 about the centre
-    _, zoomed, _ = apply_variant(Variant(geometry="zoom"), labels[..., None], labels, labels.astype(np.float32))
-    expected = np.zeros((40, 60), np.uint8)
-    expected[14:26, 18:42] = 1
-    np.testing.assert_array_equal(zoomed, expected)
-
-
-@pytest.mark.parametrize("geometry", ["none", "zoom", "hflip", "vflip"])
-def test_image_labels_and_weights_move_together(geometry):
-    """A block that is the same in all three stays so; only its four corners may be lost to interpolation."""
-    block = np.zeros((32, 48), np.uint8)
-    block[4:14, 6:30] = 1
-    image, labels, weights = apply_variant(
-        Variant(blur=0, geometry=geometry), block[..., None] * 200, block, block.astype(np.float32)
-    )
-    np.testing.assert_array_equal(labels, weights)
-    assert (labels != (image[..., 0] > 100)).sum() <= 4
+    pairs = simplified(sample, rng())
+    blurred = cv2.medianBlur(sample.image[..., 0], 5)
+    np.testing.assert_array_equal(pairs[0].image[..., 0], blurred)
+    np.testing.assert_array_equal(pairs[0].labels, sample.labels)
+    np.testing.assert_array_equal(pairs[5].labels, sample.labels[:, ::-1])
+    np.testing.assert_array_equal(pairs[6].image[..., 0], blurred[::-1])
+    np.testing.assert_array_equal(pairs[7].labels, sample.labels)
+    assert (pairs[7].image != pairs[0].image).any()
 
 
 @pytest.mark.parametrize("variant", sorted(set(COMPREHENSIVE + SIMPLIFIED), key=repr))
 def test_shapes_types_and_inputs_are_kept(variant, sample):
-    before = [array.copy() for array in sample]
-    result = apply_variant(variant, *sample, np.random.default_rng(0))
-    for old, kept, new in zip(before, sample, result, strict=True):
+    before = {field: getattr(sample, field).copy() for field in FIELDS}
+    result = variant(sample, rng())
+    for field, old in before.items():
+        new = getattr(result, field)
         assert (new.shape, new.dtype, new.flags.c_contiguous) == (old.shape, old.dtype, True)
-        assert not np.shares_memory(new, kept)
-        np.testing.assert_array_equal(old, kept)
+        np.testing.assert_array_equal(old, getattr(sample, field))
 
 
 def test_three_channels_are_blurred_as_one_is(sample):
-    image, labels, weights = sample
-    colour, _, _ = apply_variant(Variant(), image.repeat(3, axis=2), labels, weights)
-    grey, _, _ = apply_variant(Variant(), image, labels, weights)
-    np.testing.assert_array_equal(colour, grey.repeat(3, axis=2))
+    colour = dataclasses.replace(sample, image=sample.image.repeat(3, axis=2))
+    blurred = MedianBlur(5)(colour, rng()).image
+    np.testing.assert_array_equal(blurred, MedianBlur(5)(sample, rng()).image.repeat(3, axis=2))
 
 
 def test_nested_classes_leave_no_gap():
@@ -146,45 +147,60 @@ def test_morphology_of_nothing_is_nothing():
 
 def test_adjust_scales_contrast_about_the_mean_and_keeps_black():
     image = np.array([[0, 100, 140]], np.uint8)[..., None]  # mean 80
-    brighter = augment.adjust(image, brightness=1.1, contrast=0.8)
+    brighter = adjust(image, brightness=1.1, contrast=0.8)
     np.testing.assert_array_equal(brighter[0, :, 0], [0, 106, 141])  # 1.1 * (80 + 0.8 * 20), 1.1 * (80 + 0.8 * 60)
-    np.testing.assert_array_equal(augment.adjust(image, brightness=1.0, contrast=1.0), image)
+    np.testing.assert_array_equal(adjust(image, brightness=1.0, contrast=1.0), image)
+
+
+def packed(sample):
+    return np.concatenate([sample.image.ravel(), sample.labels.ravel()]).tobytes()
+
+
+@pytest.mark.parametrize("name", ["flips", "geometric", "comprehensive", "simplified"])
+def test_sampling_draws_every_variant_and_only_those(name, sample):
+    generator = rng()
+    drawn = {packed(augment.sample(name, generator, sample)) for _ in range(400)}
+    options = AUGMENTATIONS[name].options
+    fixed = [option for option in options if BrightnessContrast not in parts_or_none(option)]
+    listed = {packed(option(sample, rng())) for option in fixed}
+    assert listed <= drawn
+    assert (drawn == listed) is (len(fixed) == len(options))
+
+
+def parts_or_none(option):
+    return parts(option) if isinstance(option, Chain) else {}
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_sampling_draws_every_variant_and_only_those(name, sample):
-    rng = np.random.default_rng(0)
-    drawn = {
-        array.tobytes()
-        for image, labels, _ in (augment.sample(name, rng, *sample) for _ in range(400))
-        for array in [np.concatenate([image.ravel(), labels.ravel()])]
-    }
-    variants = [v for v in AUGMENTATIONS[name] if not v.intensity]
-    listed = {
-        np.concatenate([i.ravel(), la.ravel()]).tobytes() for i, la, _ in (apply_variant(v, *sample) for v in variants)
-    }
-    assert listed <= drawn
-    assert (drawn == listed) is (len(variants) == len(AUGMENTATIONS[name]))
+def test_sampling_repeats_with_its_generator(name, sample):
+    first, again = (augment.sample(name, rng(5), sample) for _ in range(2))
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(first, field), getattr(again, field))
 
 
-def test_sampling_repeats_with_its_generator(sample):
-    first = augment.sample("simplified", np.random.default_rng(5), *sample)
-    again = augment.sample("simplified", np.random.default_rng(5), *sample)
-    for one, other in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, other)
+def test_the_draws_of_the_published_lists_are_numpy_s_own(sample):
+    """The variant is `integers(32)` or `integers(8)`; brightness is drawn before contrast, both 0.8 to 1.2."""
+    chosen = COMPREHENSIVE[rng(11).integers(32)]
+    assert packed(augment.sample("comprehensive", rng(11), sample)) == packed(chosen(sample, rng()))
+    seed = next(s for s in range(100) if rng(s).integers(8) == 7)
+    generator = rng(seed)
+    generator.integers(8)
+    brightness, contrast = generator.uniform(0.8, 1.2), generator.uniform(0.8, 1.2)
+    expected = adjust(augment.median_blur(sample.image), brightness=brightness, contrast=contrast)
+    np.testing.assert_array_equal(augment.sample("simplified", rng(seed), sample).image, expected)
 
 
 def test_none_changes_nothing(sample):
-    for old, new in zip(sample, augment.sample("none", np.random.default_rng(0), *sample), strict=True):
-        np.testing.assert_array_equal(old, new)
+    assert augment.sample("none", rng(), sample) is sample
 
 
 def test_an_unknown_augmentation_is_a_user_error(sample):
-    with pytest.raises(UserError, match="augment 'strong' is unknown: choose one of none, flips"):
-        augment.sample("strong", np.random.default_rng(0), *sample)
+    for ask in (augment.check, augment.blurs, lambda name: augment.sample(name, rng(), sample)):
+        with pytest.raises(UserError, match="augment 'strong' is unknown: choose one of none, flips"):
+            ask("strong")
 
 
-def test_perturb_changes_the_look_and_not_the_place(sample):
+def test_perturb_changes_the_look_and_not_the_place():
     """A bright block keeps its centroid on a black ground that stays black, whatever is drawn."""
     image = np.zeros((32, 32, 1), np.uint8)
     image[8:20, 10:24] = 150
@@ -201,7 +217,7 @@ def test_perturb_changes_the_look_and_not_the_place(sample):
 
 
 def test_perturb_of_a_float_image_stays_in_range_and_type(sample):
-    image = sample[0].astype(np.float32) / 255
+    image = sample.image.astype(np.float32) / 255
     for seed in range(20):
         view = augment.perturb(image, np.random.default_rng(seed))
         assert view.dtype == np.float32
@@ -226,9 +242,3 @@ def test_mask_noise_of_a_cerebellum_at_256():
     cv2.ellipse(labels, (151, 128), (24, 18), -15, 0, 360, 1, -1)
     cv2.ellipse(labels, (128, 126), (10, 8), 0, 0, 360, 1, -1)
     assert augment.mask_noise(labels).mean() == pytest.approx(0.96, abs=0.005)
-
-
-def test_geometric_is_four_geometries_with_exact_masks_and_no_blur():
-    assert len(augment.GEOMETRIC) == len(set(augment.GEOMETRIC)) == 8
-    assert {v.geometry for v in augment.GEOMETRIC} == {"none", "zoom", "hflip", "vflip"}
-    assert {(v.blur, v.morphology) for v in augment.GEOMETRIC} == {(0, "none")}

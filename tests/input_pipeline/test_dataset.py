@@ -83,7 +83,7 @@ def test_what_is_prepared_is_listed(data_dir):
     lines = {line.split()[0]: line for line in describe_all(data_dir)}
     assert sorted(lines) == sorted(builders.all_names())
     assert "24 images" in lines[TINY]
-    assert "not prepared" in lines["hc18"]
+    assert "not prepared" in lines["hc18/training"]
 
 
 def test_prepared_data_has_its_place(monkeypatch, tmp_path):
@@ -129,3 +129,32 @@ def test_every_image_is_decoded_once_also_by_many_threads(whole, monkeypatch):
     for thread in threads:
         thread.join()
     assert decoded == names
+
+
+def test_the_index_counts_what_is_selected(data_dir):
+    chosen = Dataset(TINY, data_dir, ("cerebellum", "csp"))
+    names = chosen.names[:5]
+    counted = [np.bincount(chosen[name].labels.ravel(), minlength=3) for name in names]
+    np.testing.assert_array_equal(chosen.class_pixels(names), counted)
+    assert chosen.class_pixels().shape == (24, 3)
+    for name, pixels in zip(names, counted, strict=True):
+        assert chosen.shows[name] == {word for word, n in zip(("cerebellum", "csp"), pixels[1:], strict=True) if n}
+
+
+def test_what_does_not_fit_into_memory_is_decoded_again(data_dir, monkeypatch):
+    dataset = Dataset(TINY, data_dir, ("brain",))
+    reads = []
+    monkeypatch.setattr(
+        Dataset, "__getitem__", lambda self, name, get=Dataset.__getitem__: reads.append(name) or get(self, name)
+    )
+    images = NetImages(dataset, dataset.names[:4], 32, memory=2 * 32 * 32 * 2)
+    first = [images[i]["image"] for i in range(4)]
+    second = [images[i]["image"] for i in range(4)]
+    np.testing.assert_array_equal(first, second)
+    assert [reads.count(name) for name in dataset.names[:4]] == [1, 1, 2, 2]
+
+
+def test_spacing_goes_to_network_size_with_the_image(data_dir):
+    dataset = Dataset(TINY, data_dir, ("brain",))
+    name = dataset.names[0]
+    np.testing.assert_allclose(NetImages(dataset, [name], 32)[0]["spacing_mm"], dataset[name].spacing_mm * 4)

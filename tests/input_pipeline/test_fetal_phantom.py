@@ -261,7 +261,7 @@ def test_facts_agree_with_the_labels():
 
 def test_configs():
     configs = Builder.builder_configs
-    assert list(configs) == ["trans_cerebellum", "trans_thalamic", "both", "anomalies", "tiny"]
+    assert list(configs) == ["trans_cerebellum", "trans_thalamic", "both", "anomalies", "tiny", "infant", "infant_tiny"]
     assert (TINY.n_subjects, TINY.frames_per_subject, TINY.height, TINY.width) == (8, 3, 96, 128)
 
 

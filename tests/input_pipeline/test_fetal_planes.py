@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fetal_jax.types import UserError
-from input_pipeline import builders
+from input_pipeline import builders, dataset
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.fetal_planes.dummy import SHAPE, dummy_data
 from input_pipeline.builders.fetal_planes.source import FOLDER, MASKS, TABLE, read_source
@@ -29,9 +29,8 @@ def folder(pristine, tmp_path):
     return shutil.copytree(pristine[0], tmp_path / "published")
 
 
-def prepare(folder, data_dir, config="trans_cerebellum"):
-    builder = builders.builder(f"fetal_planes/{config}", str(data_dir), source=str(folder))
-    builder.download_and_prepare()
+def prepare(folder, data_dir, config="trans_cerebellum", **settings):
+    builder = dataset.prepare(f"fetal_planes/{config}", data_dir, str(folder), **settings)
     return {example["name"].decode(): example for example in builder.as_data_source(split=SPLIT)}
 
 
@@ -82,11 +81,12 @@ def test_masks_are_optional_and_may_hold_class_ids(folder, tmp_path, pristine):
     assert not any(example["labelled"] for example in prepare(folder, tmp_path / "none").values())
 
 
-def test_files_of_planes_that_nobody_asked_for_may_be_missing(folder):
+def test_files_of_planes_that_nobody_asked_for_may_be_missing(folder, tmp_path):
     (folder / FOLDER / f"{THALAMIC}.png").unlink()
-    assert len(read_source(folder, CEREBELLAR)) == 4
+    reading = read_source(folder, CEREBELLAR)
+    assert (len(reading.items), reading.problems) == (4, [])
     with pytest.raises(UserError, match=rf"{THALAMIC}\.png is in {TABLE} but not in Images"):
-        read_source(folder, ("Trans-thalamic",))
+        prepare(folder, tmp_path / "data", "trans_thalamic")
 
 
 def edit_table(folder, old, new):
@@ -146,14 +146,41 @@ def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, folder
     assert capfd.readouterr().err == ""
 
 
-def test_five_problems_are_named_and_the_rest_is_counted(folder):
-    for path in (folder / FOLDER).glob("*.png"):
+def test_five_problems_are_named_and_the_rest_is_counted(folder, tmp_path):
+    for path in (folder / FOLDER).glob("*_[12]_of_4.png"):
         path.unlink()
-    planes = ("Trans-cerebellum", "Trans-thalamic")
     with pytest.raises(UserError, match=r"published: (Patient\S+ is in .* not in Images; ){5}and 5 more: restore"):
-        read_source(folder, planes)
+        prepare(folder, tmp_path / "data", "brain")
+
+
+def test_on_request_the_bad_files_are_listed_and_the_rest_is_prepared(folder, tmp_path, capfd):
+    second, third, fourth = (f"Patient0000{i}_Plane3_1_of_4" for i in (2, 3, 4))
+    draw_mask(folder, mask_with(255, 7))
+    (folder / FOLDER / f"{second}.png").unlink()
+    edit_table(folder, f"{third};3;", f"{third};;")
+    extra = shutil.copy(folder / FOLDER / f"{fourth}.png", folder / FOLDER / "extra.png")
+    found = prepare(folder, tmp_path / "data", keep_going=True)
+    assert list(found) == [fourth]
+    np.testing.assert_array_equal(found[fourth]["image"][..., 0], read_grey(extra))
+    left_out = [line for line in capfd.readouterr().err.splitlines() if line.startswith("left out: ")]
+    assert left_out == [
+        f"left out: {third} has an empty cell in {TABLE}",
+        f"left out: {second}.png is in {TABLE} but not in {FOLDER}",
+        f"left out: {third}.png has no row in {TABLE}",
+        f"left out: extra.png has no row in {TABLE}",
+        f"left out: {MASKS}/{second}.png has no image",
+        f"left out: {MASKS}/{FIRST}.png has the value 7, where 0 is background and 255 (or 1) cerebellum",
+    ]
+
+
+def test_where_nothing_is_good_there_is_nothing_to_go_on_with(folder, tmp_path):
+    for path in (folder / FOLDER).glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=rf"{FIRST}\.png is empty"):
+        prepare(folder, tmp_path / "data", keep_going=True)
+    assert not any((tmp_path / "data").iterdir())
 
 
 def test_preparing_without_a_source_says_so(tmp_path):
     with pytest.raises(UserError, match=r"fetal_planes/brain is not prepared: run .* --source DIR"):
-        builders.builder("fetal_planes/brain", str(tmp_path / "data")).download_and_prepare()
+        dataset.prepare("fetal_planes/brain", tmp_path / "data")

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import nibabel
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import dcmread
+from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGLossless
 
 from fetal_jax.types import UserError
 from input_pipeline import builders
@@ -20,9 +22,10 @@ from input_pipeline.builders.folder.masks import class_ids
 from input_pipeline.builders.folder.settings import Settings
 from input_pipeline.builders.folder.source import read_source
 from input_pipeline.builders.folder.stack import to_8_bits
-from input_pipeline.dataset import Dataset
+from input_pipeline.dataset import Dataset, describe_all
 from input_pipeline.dataset import prepare as prepare_dataset
 
+MIXED = Path(__file__).parent.parent / "data" / "mixed_folder"
 RAMP = np.arange(48 * 64).reshape(SHAPE)
 
 
@@ -105,13 +108,13 @@ def test_facts_of_a_folder_that_is_not_prepared(tmp_path):
 
 
 def test_classes_without_a_list_are_numbered(folder):
-    assert read_source(folder).classes == ("background", "foreground")
+    assert read_source(folder).facts.classes == ("background", "foreground")
     for name in ("S01_a.png", "S02_a.bmp", "S04_scan.png"):
         draw(folder, mask_with(1, 2), name)
     draw(folder, mask_with(3), "S01_b.png")
-    collection = read_source(folder)
-    assert collection.classes == ("background", "class1", "class2", "class3")
-    assert len(set(collection.colours)) == 4
+    facts = read_source(folder).facts
+    assert facts.classes == ("background", "class1", "class2", "class3")
+    assert len(set(facts.colours)) == 4
 
 
 def test_subjects_and_spacing_may_come_from_a_table(folder):
@@ -249,11 +252,11 @@ def test_damaged_dicoms_are_read_or_refused_in_one_line(seed, folder):
         assert "\n" not in message
 
 
-def write_compressed(path):
-    """A DICOM that claims JPEG 2000 and holds noise."""
+def write_compressed(path, syntax):
+    """A DICOM that claims a compression and holds noise."""
     write_dicom(path, RAMP.astype(np.uint8))
     dicom = dcmread(path)
-    dicom.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    dicom.file_meta.TransferSyntaxUID = syntax
     dicom.PixelData = b"\xfe\xff\x00\xe0\x00\x00\x00\x00\xfe\xff\x00\xe0\x04\x00\x00\x00abcd\xfe\xff\xdd\xe0\0\0\0\0"
     dicom["PixelData"].is_undefined_length = True
     dicom.save_as(path)
@@ -386,9 +389,17 @@ DAMAGE = {
         r"S08\.nii has 4 dimensions: expected 2 or 3",
     ),
     "dicom without pixels": (lambda f: without_pixels(f / "images/S04_scan.dcm"), r"S04_scan\.dcm is a DICOM without"),
-    "compressed dicom": (
-        lambda f: write_compressed(f / "images/S04_scan.dcm"),
-        r"S04_scan\.dcm has the transfer syntax JPEG 2000 Image Compression \(Lossless Only\) \(1\.2.*, which cannot",
+    "dicom without its decoder": (
+        lambda f: write_compressed(f / "images/S04_scan.dcm", JPEGLossless),
+        r"S04_scan\.dcm has the transfer syntax JPEG Lossless.* \(1\.2.*57\): its decoder is missing: install .*jpeg",
+    ),
+    "dicom without any decoder": (
+        lambda f: write_compressed(f / "images/S04_scan.dcm", MPEG2MPML),
+        r"S04_scan\.dcm has the transfer syntax MPEG2 .* \(1\.2.*\): no decoder of it is known: export it uncompressed",
+    ),
+    "damaged compressed dicom": (
+        lambda f: write_compressed(f / "images/S04_scan.dcm", JPEG2000Lossless),
+        r"S04_scan\.dcm is damaged or cut off",
     ),
     "no subject": (lambda f: say(f, subject="P([0-9]+)"), r"S01_a\.png has no subject: 'P\(\[0-9\]\+\)' finds none"),
     "no group": (lambda f: say(f, subject="P[0-9]+"), r"dataset\.json: subject is wrong: .* with one group, found 0"),
@@ -427,6 +438,66 @@ def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, folder
     assert "\n" not in str(caught.value)
     assert not data_dir.exists() or not any(data_dir.iterdir())
     assert capfd.readouterr().err == ""
+
+
+def test_with_keep_going_bad_files_are_listed_and_the_rest_is_prepared(folder, tmp_path, capfd):
+    shorten(folder / "images/S01_a.png", 0.7)
+    (folder / "masks/S03_vol.nii").write_text("hello")
+    (folder / "unlabelled/S08.png").write_bytes(b"")
+    (folder / "masks/S02_a.bmp").unlink()
+    prepare_dataset("folder", tmp_path / "data", str(folder), keep_going=True)
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 4
+    assert all(line.startswith("left out: ") for line in said)
+    for name in ("S01_a.png", "S03_vol.nii", "S08.png", "S02_a.tif"):
+        assert sum(name in line for line in said) == 1
+    opened = Dataset("folder", tmp_path / "data")
+    assert set(opened.names) == {"S01_b", "S04_scan", "S05_cine_000", "S05_cine_001", "S06_a", "S07_a"}
+
+
+def test_with_keep_going_a_folder_without_a_good_file_is_still_refused(folder, tmp_path):
+    for path in [*(folder / "images").iterdir(), *(folder / "unlabelled").iterdir()]:
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"is empty.*and 3 more"):
+        prepare_dataset("folder", tmp_path / "data", str(folder), keep_going=True)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_several_folders_lie_side_by_side_each_with_its_own_facts(folder, tmp_path):
+    prepare_dataset("folder", tmp_path / "data", str(folder))
+    say(folder, classes=["background", "brain"])
+    prepare_dataset("folder/second", tmp_path / "data", str(folder))
+    assert builders.facts("folder", tmp_path / "data").classes == ("background", "foreground")
+    assert builders.facts("folder/second", tmp_path / "data").classes == ("background", "brain")
+    listed = [line.split()[0] for line in describe_all(tmp_path / "data")]
+    assert [name for name in listed if name.startswith("folder")] == ["folder", "folder/second"]
+    with pytest.raises(UserError, match=r"folder/third is not prepared"):
+        Dataset("folder/third", tmp_path / "data")
+
+
+def test_what_is_prepared_is_known_by_its_contents(folder, tmp_path):
+    prepare_dataset("folder", tmp_path / "a", str(folder))
+    prepare_dataset("folder", tmp_path / "b", str(folder))
+    draw(folder, mask_with(255))
+    prepare_dataset("folder", tmp_path / "c", str(folder))
+    a, b, c = (Dataset("folder", tmp_path / name).version for name in "abc")
+    assert a == b != c
+
+
+def test_the_folder_in_the_tests_has_every_format(tmp_path):
+    """The one of the documentation; tests/data/make_mixed_folder.py wrote it."""
+    prepare_dataset("folder", tmp_path, str(MIXED))
+    opened = Dataset("folder", tmp_path)
+    suffixes = {path.name[len(stem(path)) :] for path in (MIXED / "images").iterdir()}
+    assert suffixes == {".png", ".jpg", ".tif", ".tiff", ".bmp", ".dcm", ".nii.gz"}
+    assert opened.facts.classes == ("background", "cerebellum")
+    assert sum(opened.labelled.values()) == 44
+    assert len(opened) == 64
+    assert len(set(opened.subjects.values())) == 16
+    for name in opened.names:
+        assert opened[name].image.shape == (96, 128, 1)
+        if opened.labelled[name]:
+            assert 40 < opened[name].labels.sum() < 3000
 
 
 def test_hidden_files_are_left_alone(folder):

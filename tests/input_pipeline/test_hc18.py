@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from fetal_jax.types import UserError
-from input_pipeline import builders
+from input_pipeline import builders, dataset
 from input_pipeline.builders.common import SPLIT
-from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data
-from input_pipeline.builders.hc18.ellipse import Ellipse, fit_outline
-from input_pipeline.builders.hc18.source import FOLDER, TABLE, read_source
+from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data, dummy_official_test
+from input_pipeline.builders.hc18.ellipse import Ellipse
+from input_pipeline.builders.hc18.source import OFFICIAL_TEST, TRAINING, read_source
 from input_pipeline.images import read_grey
+
+FOLDER, TABLE = TRAINING.folder, TRAINING.table
 
 
 @pytest.fixture(scope="module")
@@ -27,60 +29,14 @@ def folder(pristine, tmp_path):
     return shutil.copytree(pristine[0], tmp_path / "published")
 
 
-def outline_of(ellipse, shape, width=3):
-    radius = ellipse.radius(*np.ogrid[: shape[0], : shape[1]])
-    return np.abs(radius - 1) * min(ellipse.semi_axes) <= width / 2
-
-
-def prepare(folder, data_dir):
-    builder = builders.builder("hc18", str(data_dir), source=str(folder))
-    builder.download_and_prepare()
+def prepare(folder, data_dir, name="hc18", **settings):
+    builder = dataset.prepare(name, data_dir, str(folder), **settings)
     return {example["name"].decode(): example for example in builder.as_data_source(split=SPLIT)}
-
-
-def test_the_circumference_of_a_circle_and_of_a_known_ellipse():
-    assert Ellipse((0.0, 0.0), (10.0, 10.0), 0.3).circumference() == pytest.approx(20 * np.pi)
-    assert Ellipse((0.0, 0.0), (3.0, 5.0), 0.0).circumference() == pytest.approx(25.526998863398131)  # by quadrature
-    assert Ellipse((0.0, 0.0), (5.0, 3.0), 0.0).circumference() == pytest.approx(25.526998863398131)
-
-
-def test_fill_covers_the_area_and_follows_the_angle():
-    ellipse = Ellipse((50.0, 60.0), (40.0, 20.0), np.pi / 4)  # long axis down and to the right
-    mask = ellipse.fill((100, 120))
-    assert mask.sum() == pytest.approx(np.pi * 40 * 20, rel=0.005)
-    assert mask[50 + 25, 60 + 25] == 1  # 35.4 along the long axis
-    assert mask[50 + 25, 60 - 25] == 0
-    assert mask.dtype == np.uint8
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.4, 1.3, -0.7])
-@pytest.mark.parametrize("centre", [(54.0, 80.0), (54.0, 22.0), (29.0, 100.0)])
-def test_the_fit_finds_the_ellipse_also_when_it_leaves_the_frame(angle, centre):
-    truth = Ellipse(centre, (42.0, 33.0), angle)
-    found = fit_outline(outline_of(truth, SHAPE))
-    assert found.circumference() == pytest.approx(truth.circumference(), rel=0.01)
-    mask, expected = found.fill(SHAPE), truth.fill(SHAPE)
-    assert 2 * (mask & expected).sum() / (mask.sum() + expected.sum()) > 0.99
-
-
-@pytest.mark.parametrize(
-    ("draw", "message"),
-    [
-        (lambda m: m[5, 5:10].fill(True), "has 5 outline pixels, too few"),
-        (lambda m: m[20, 5:90].fill(True), "line"),
-        (lambda m: m[10:60, 20:90].fill(True), "not a filled mask"),
-    ],
-)
-def test_what_is_no_outline_is_refused(draw, message):
-    mask = np.zeros(SHAPE, bool)
-    draw(mask)
-    with pytest.raises(ValueError, match=message):
-        fit_outline(mask)
 
 
 def test_the_dummy_folder_has_what_makes_hc18_hard(pristine):
     folder, ellipses = pristine
-    heads = read_source(folder)
+    heads = read_source(folder).items
     assert [head.name for head in heads] == sorted(ellipses)
     assert [head.subject for head in heads].count("000") == 2
     assert next(e for n, e in ellipses.items() if n == "001_HC").fill(SHAPE)[:, 0].any()  # leaves the frame
@@ -229,18 +185,115 @@ def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, folder
     assert "libpng" not in capfd.readouterr().err
 
 
-def test_the_training_set_folder_itself_is_sent_to_its_parent(folder):
+def test_the_training_set_folder_itself_is_sent_to_its_parent(folder, tmp_path):
     with pytest.raises(UserError, match=rf"that is its parent: --source {folder}"):
-        read_source(folder / FOLDER)
+        prepare(folder / FOLDER, tmp_path / "data")
 
 
 def test_preparing_without_a_source_says_so(tmp_path):
     with pytest.raises(UserError, match="--source DIR"):
-        builders.builder("hc18", str(tmp_path / "data")).download_and_prepare()
+        dataset.prepare("hc18", tmp_path / "data")
 
 
-def test_all_problems_are_counted_and_the_first_are_named(folder):
-    for path in (folder / FOLDER).glob("*HC.png"):
+def empty_all_files(folder):
+    for path in folder.glob("*HC.png"):
         path.write_bytes(b"")
+
+
+def test_all_problems_are_counted_and_the_first_are_named(folder, tmp_path):
+    empty_all_files(folder / FOLDER)
     with pytest.raises(UserError, match=r"000_2HC\.png is empty; 000_HC\.png is empty; .*; and 2 more: restore"):
-        read_source(folder)
+        prepare(folder, tmp_path / "data")
+
+
+def test_on_request_the_bad_files_are_listed_and_the_rest_is_prepared(pristine, folder, tmp_path, capfd):
+    edit_row(folder, "002_HC.png", lambda row: "002_HC.png,-1,200")
+    edit_row(folder, "004_HC.png", lambda row: None)
+    edit_row(folder, "000_HC.png", lambda row: f"{row}\n777_HC.png,0.1,300")
+    shorten(folder / FOLDER / "003_2HC_Annotation.png", 90)
+    (folder / FOLDER / "001_HC.png").unlink()
+    found = prepare(folder, tmp_path / "data", keep_going=True)
+    assert sorted(found) == ["000_2HC", "000_HC", "003_HC"]
+    for name, example in found.items():
+        np.testing.assert_array_equal(example["image"][..., 0], read_grey(pristine[0] / FOLDER / f"{name}.png"))
+    left_out = [line for line in capfd.readouterr().err.splitlines() if line.startswith("left out: ")]
+    assert left_out == [
+        f"left out: 002_HC.png has pixel size '-1' in {TABLE}",
+        f"left out: 001_HC.png is in {TABLE} but not in {FOLDER}",
+        f"left out: 777_HC.png is in {TABLE} but not in {FOLDER}",
+        "left out: 001_HC_Annotation.png has no image",
+        "left out: 003_2HC_Annotation.png is damaged or cut off",
+        f"left out: 004_HC.png has no row in {TABLE}",
+    ]
+
+
+def test_where_nothing_is_good_there_is_nothing_to_go_on_with(folder, tmp_path):
+    empty_all_files(folder / FOLDER)
+    with pytest.raises(UserError, match=r"000_2HC\.png is empty"):
+        prepare(folder, tmp_path / "data", keep_going=True)
+    assert not any((tmp_path / "data").iterdir())
+
+
+@pytest.fixture
+def with_test_set(folder):
+    return folder, dummy_official_test(folder)
+
+
+def test_the_official_test_set_has_images_and_no_labels(with_test_set, tmp_path):
+    folder, ellipses = with_test_set
+    examples = prepare(folder, tmp_path / "data", "hc18:part=official-test")
+    assert sorted(examples) == sorted(ellipses) == ["000_HC", "001_HC", "002_HC"]
+    for name, example in examples.items():
+        np.testing.assert_array_equal(example["image"][..., 0], read_grey(folder / "test_set" / f"{name}.png"))
+        assert example["labels"].shape == (*SHAPE, 1)
+        assert not example["labels"].any()
+        assert not example["labelled"]
+        assert example["hc_mm"] == 0
+        assert example["spacing_mm"][0] == example["spacing_mm"][1] > 0
+        assert example["subject"] == f"test_{name[:3]}".encode()
+    facts = builders.facts("hc18/official_test")
+    assert facts.classes == builders.facts("hc18").classes
+    assert "other people" in facts.subject_rule
+
+
+def test_hc18_alone_is_the_training_set_and_needs_no_test_set(with_test_set, pristine, tmp_path):
+    folder, _ = with_test_set
+    data_dir = tmp_path / "data"
+    prepare(folder, data_dir, "hc18/official_test")
+    training = prepare(pristine[0], data_dir)
+    assert sorted(training) == sorted(pristine[1])
+    assert (data_dir / "hc18" / "training" / "1.0.0").is_dir()
+    assert dataset.Dataset("hc18", data_dir).subjects == dataset.Dataset("hc18:part=training", data_dir).subjects
+    assert set(dataset.Dataset("hc18", data_dir).names) == set(training)
+    lines = [line.split() for line in dataset.describe_all(data_dir) if line.startswith("hc18")]
+    assert [line[:3] for line in lines] == [["hc18/training", "7", "images"], ["hc18/official_test", "3", "images"]]
+
+
+def cut_table(folder, keep):
+    path = folder / OFFICIAL_TEST.table
+    path.write_text("\n".join(path.read_text().splitlines()[:keep]) + "\n")
+
+
+TEST_SET_DAMAGE = {
+    "no folder": (lambda f: shutil.rmtree(f / "test_set"), r"has no folder test_set/"),
+    "no table": (lambda f: (f / OFFICIAL_TEST.table).unlink(), r"has no test_set_pixel_size\.csv"),
+    "no row": (lambda f: cut_table(f, 3), r"002_HC\.png has no row in test_set_pixel_size\.csv"),
+    "no image": (
+        lambda f: (f / "test_set" / "001_HC.png").unlink(),
+        r"001_HC\.png is in test_set_pixel_size\.csv but not in test_set",
+    ),
+    "empty file": (lambda f: shorten(f / "test_set" / "001_HC.png", 0), r"001_HC\.png is empty"),
+    "an annotation": (
+        lambda f: shutil.copy(f / FOLDER / "000_HC_Annotation.png", f / "test_set"),
+        r"000_HC_Annotation\.png is not named like",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", TEST_SET_DAMAGE)
+def test_a_wrong_test_set_is_refused_too(damage, with_test_set, tmp_path):
+    harm, message = TEST_SET_DAMAGE[damage]
+    harm(with_test_set[0])
+    with pytest.raises(UserError, match=message):
+        prepare(with_test_set[0], tmp_path / "data", "hc18/official_test")
+    assert not any((tmp_path / "data").iterdir())

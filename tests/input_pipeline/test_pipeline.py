@@ -223,3 +223,22 @@ def test_labels_move_with_their_image(make, pools):
             np.testing.assert_array_equal(labels, item["labels"][:, ::-1] if is_flipped else item["labels"])
             flipped += is_flipped
     assert 4 < flipped < 28  # of 32, half by chance
+
+
+def test_draws_say_how_often_an_image_comes_and_an_epoch_stays_as_long(make):
+    plain = make(unlabelled=None, batch_size=5)
+    stream = make(unlabelled=None, batch_size=5, draws=(0, 1, 1, 1, 4))
+    assert stream.steps_per_epoch == plain.steps_per_epoch == 2
+    labelled, _ = drawn(stream, 6)
+    counts = np.bincount(labelled, minlength=N_LABELLED)
+    assert counts.tolist() == [6, 18, 0, 0, 6, 0, 0, 0, 0, 0]
+
+
+def test_a_symmetric_intensity_is_twice_the_unit_one_less_one(make):
+    unit, symmetric = (next(make(intensity=name, augment="flips").iterator(1)) for name in ("unit", "symmetric"))
+    assert unit.image.min() == 0
+    for key in ("image", "strong"):
+        one, two = getattr(unit, key), getattr(symmetric, key)
+        assert two.dtype == np.float32
+        np.testing.assert_allclose(two, 2 * one - 1, atol=1e-6)
+    np.testing.assert_array_equal(unit.labels, symmetric.labels)

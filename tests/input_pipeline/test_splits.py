@@ -1,114 +1,64 @@
-"""Splits: no subject on two sides, the counts asked for, the same whatever the order of the files."""
+"""The manifest of a split keeps everything and refuses what was edited; a request says which key is wrong."""
 
 import dataclasses
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fetal_jax.types import UserError
-from input_pipeline.splits import DEALT, PARTS, Splits, make_splits
+from input_pipeline.splits import PARTS, Request, Splits
 
-NAMES = [f"{i:03d}_{frame}" for i in range(20) for frame in ("HC", "2HC")][:36]
-SUBJECTS = [name[:3] for name in NAMES]
-REQUEST = {"n_labelled": 6, "n_unlabelled": 9, "n_validation": 3, "n_test": 5}
-
-
-def split(names=NAMES, subjects=SUBJECTS, labelled=None, seed=1, **request):
-    labelled = [True] * len(names) if labelled is None else labelled
-    return make_splits(names, subjects, labelled, seed=seed, dataset="hc18", **(REQUEST | request))
-
-
-@st.composite
-def datasets(draw):
-    """A dataset of subjects with 1 to 4 frames, some without labels, and a request that always fits.
-
-    At most 3 frames are lost wherever a part is full, and an unlabelled frame can be lost with its subject.
-    """
-    frames = draw(st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=12, max_size=40))
-    images = [(f"{s}_{f}", str(s), has) for s, group in enumerate(frames) for f, has in enumerate(group)]
-    wholly = sum(1 for group in frames if any(group))
-    counts = draw(st.tuples(*[st.integers(0, wholly // 4)] * 3))
-    request = dict(zip(("n_validation", "n_test", "n_unlabelled"), counts, strict=True))
-    n_labelled = draw(st.integers(1, max(1, wholly // 4)))
-    return images, request | {"n_labelled": n_labelled, "seed": draw(st.integers(0, 2**31))}, wholly
+REQUEST = Request(seed=1, labelled=2, unlabelled=1, validation=0, test=1, stratify=("csp",), labelled_groups=("24m",))
+PARTS_OF = {
+    "labelled": ("a1", "b1"),
+    "unlabelled": ("c1",),
+    "validation": (),
+    "test": ("d1",),
+    "unused": ("d2",),
+}
+SUBJECTS = {name: name[0] for names in PARTS_OF.values() for name in names}
 
 
-@settings(max_examples=80, deadline=None)
-@given(datasets(), st.randoms(use_true_random=False))
-def test_counts_are_exact_subjects_disjoint_and_order_does_not_matter(dataset, shuffler):
-    images, request, labelled_subjects = dataset
-    if labelled_subjects == 0:
-        with pytest.raises(UserError, match="labels"):
-            make_splits(*zip(*images, strict=True), **request)
-        return
-    splits = make_splits(*zip(*images, strict=True), **request)
-    for part in DEALT:
-        assert len(splits.parts[part]) == request[f"n_{part}"]
-    splits.check_subjects({name: subject for name, subject, _ in images})
-    assert sorted(name for part in PARTS for name in splits.parts[part]) == sorted(name for name, _, _ in images)
-    has_labels = {name: has for name, _, has in images}
-    assert all(has_labels[name] for part in ("labelled", "validation", "test") for name in splits.parts[part])
-    shuffled = list(images)
-    shuffler.shuffle(shuffled)
-    assert make_splits(*zip(*shuffled, strict=True), **request) == splits
-
-
-def test_another_seed_is_another_split():
-    assert split(seed=1).parts != split(seed=2).parts
-    assert split(seed=1).hash != split(seed=2).hash
-
-
-def test_held_out_images_do_not_depend_on_how_many_are_trained_on():
-    few, many = split(n_labelled=2, n_unlabelled=0), split(n_labelled=12, n_unlabelled=10)
-    assert few.parts["test"] == many.parts["test"]
-    assert few.parts["validation"] == many.parts["validation"]
-    assert set(few.parts["labelled"]) < set(many.parts["labelled"])
-
-
-def test_surplus_frames_of_a_subject_are_unused():
-    splits = split(
-        ["a1", "a2", "a3", "b1"], ["a", "a", "a", "b"], n_labelled=1, n_unlabelled=0, n_validation=0, n_test=1
-    )
-    (held_out,), (trained_on,) = splits.parts["test"], splits.parts["labelled"]
-    assert {held_out, trained_on} == {"a1", "b1"}
-    assert splits.parts["unused"] == ("a2", "a3")
-    assert splits.n_subjects == {"labelled": 1, "unlabelled": 0, "validation": 0, "test": 1, "unused": 1}
-
-
-def test_images_without_labels_are_only_ever_unlabelled():
-    labelled = [i < 20 for i in range(36)]
-    splits = split(labelled=labelled, n_labelled=10, n_test=6, n_validation=2, n_unlabelled=16)
-    held_out_or_labelled = {name for part in ("labelled", "validation", "test") for name in splits.parts[part]}
-    assert held_out_or_labelled <= set(NAMES[:20])
-    assert set(splits.parts["unlabelled"]) & set(NAMES[20:])
-
-
-def test_the_hash_is_stable():
-    """A golden value: a change would deal every published split anew."""
-    assert split().hash == "861647f93d61a904889f3719ad6fa4e984199a0c9870b03ea79a609186474728"
+def manifest(**changes):
+    n_subjects = {"labelled": 2, "unlabelled": 1, "validation": 0, "test": 1, "unused": 1}
+    showing = {"csp": {"labelled": 1, "unlabelled": 0, "validation": 0, "test": 1, "unused": 0}}
+    return dataclasses.replace(Splits("hc18", 1, PARTS_OF, n_subjects, REQUEST, showing), **changes)
 
 
 def test_json_keeps_everything(tmp_path):
-    splits = split()
+    splits = manifest()
     splits.save(tmp_path / "splits.json")
     assert Splits.load(tmp_path / "splits.json") == splits
     assert [path.name for path in tmp_path.iterdir()] == ["splits.json"]
     fields = json.loads(splits.to_json())
-    assert list(fields) == ["dataset", "seed", "hash", "parts", "n_subjects"]
+    assert list(fields) == ["dataset", "seed", "hash", "request", "n_images", "n_subjects", "showing", "parts"]
     assert fields["hash"] == splits.hash
-    assert fields["n_subjects"]["test"] == len({name[:3] for name in splits.parts["test"]})
+    assert fields["request"]["labelled_groups"] == ["24m"]
+    assert fields["n_images"] == {"labelled": 2, "unlabelled": 1, "validation": 0, "test": 1, "unused": 1}
+
+
+def test_a_manifest_of_before_requests_were_kept_is_read():
+    old = manifest(request=None, showing={})
+    fields = {"dataset": "hc18", "seed": 1, "hash": old.hash, "parts": PARTS_OF, "n_subjects": old.n_subjects}
+    assert Splits.from_json(json.dumps(fields)) == old
+    assert "request" not in json.loads(old.to_json())
+
+
+def test_the_hash_is_of_dataset_seed_and_parts():
+    splits = manifest()
+    assert splits.hash == manifest(request=None, showing={}).hash
+    moved = PARTS_OF | {"labelled": ("a1",), "unused": ("b1", "d2")}
+    assert len({splits.hash, manifest(dataset="x").hash, manifest(seed=2).hash, manifest(parts=moved).hash}) == 4
 
 
 def test_an_edited_file_is_refused(tmp_path):
     path = tmp_path / "splits.json"
-    path.write_text(split().to_json().replace(split().parts["test"][0], "999_HC"))
+    path.write_text(manifest().to_json().replace('"d1"', '"a2"'))
     with pytest.raises(UserError, match=r"splits\.json: its parts do not match its hash"):
         Splits.load(path)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"parts": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"parts": 3}', manifest().to_json().replace('"fold":', '"flod":')])
 def test_a_file_that_is_no_split_is_refused(text):
     with pytest.raises(UserError, match=r"splits\.json: not a split"):
         Splits.from_json(text)
@@ -120,39 +70,70 @@ def test_a_missing_file_is_a_user_error(tmp_path):
 
 
 def test_a_leak_is_found_and_named():
-    splits = split(["a1", "b1", "c1"], ["a", "b", "c"], n_labelled=1, n_unlabelled=0, n_validation=1, n_test=1)
-    splits.check_subjects({"a1": "a", "b1": "b", "c1": "c"})
-    with pytest.raises(UserError, match="subject 'same' is in both 'test' and 'validation'"):
-        splits.check_subjects(dict.fromkeys(("a1", "b1", "c1"), "same"))
-    twice = dataclasses.replace(splits, parts=splits.parts | {"unlabelled": splits.parts["test"]})
+    splits = manifest()
+    splits.check_subjects(SUBJECTS)
+    with pytest.raises(UserError, match="subject 'a' is in both 'test' and 'labelled'"):
+        splits.check_subjects(SUBJECTS | {"d1": "a"})
+    twice = manifest(parts=PARTS_OF | {"unlabelled": PARTS_OF["test"]})
     with pytest.raises(UserError, match="is in both 'test' and 'unlabelled'"):
-        twice.check_subjects({"a1": "a", "b1": "b", "c1": "c"})
+        twice.check_subjects(SUBJECTS)
     with pytest.raises(UserError, match="is not in dataset 'hc18'"):
         splits.check_subjects({})
 
 
+def test_a_request_comes_from_settings_and_goes_to_json():
+    fields = dataclasses.asdict(REQUEST)
+    assert Request.from_dict(json.loads(json.dumps(fields))) == REQUEST
+    short = Request.from_dict({"seed": 0, "labelled": 5, "unlabelled": 0, "validation": 0, "test": 3})
+    assert (short.unit, short.stratify, short.folds, short.labelled_groups) == ("images", (), 0, ())
+    assert list(short.wanted()) == [part for part in ("test", "validation", "labelled", "unlabelled") if part in PARTS]
+
+
 @pytest.mark.parametrize(
-    ("request_", "message"),
+    ("changes", "message"),
     [
-        ({"n_labelled": 0}, r"split\.labelled is 0: ask for at least 1"),
-        ({"n_test": -1}, r"split\.test is -1"),
-        ({"n_test": 40}, r"split\.test asks for 40 images but only 36 are left for it: there are 36 images"),
-        (
-            {"n_unlabelled": 99},
-            r"split\.unlabelled asks for 99 .* split\.labelled = 6, split\.unlabelled = 99",
-        ),
+        ({"tests": 3}, r"split\.tests is unknown: choose from seed, labelled"),
+        ({"labelled": 0.7}, r"split\.labelled is 0\.7: it must be a whole number"),
+        ({"folds": True}, r"split\.folds is True: it must be a whole number"),
+        ({"unit": 3}, r"split\.unit is 3: it must be a word"),
+        ({"stratify": "csp"}, r"split\.stratify is 'csp': it must be a list of words"),
+        ({"labelled_groups": [24]}, r"split\.labelled_groups is \[24\]: it must be a list of words"),
+        ({"stratify": None}, r"split\.stratify is None: it must be a list of words"),
     ],
 )
-def test_too_much_asked_for_is_a_user_error(request_, message):
+def test_settings_of_another_type_are_user_errors(changes, message):
     with pytest.raises(UserError, match=message):
-        split(**request_)
+        Request.from_dict(dataclasses.asdict(REQUEST) | changes)
 
 
-def test_no_labels_at_all_is_a_user_error():
-    with pytest.raises(UserError, match=r"split\.labelled asks for 6 images, but none of 36 has labels"):
-        split(labelled=[False] * 36)
+def test_a_missing_setting_is_named():
+    with pytest.raises(UserError, match=r"split\.test is missing"):
+        Request.from_dict({"seed": 0, "labelled": 5, "unlabelled": 0, "validation": 0})
 
 
-def test_a_name_that_occurs_twice_is_a_user_error():
-    with pytest.raises(UserError, match="'000_HC' occurs twice"):
-        split([*NAMES, "000_HC"], [*SUBJECTS, "000"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unit": "subjects"}, r"split\.unit is 'subjects': choose images or percent"),
+        ({"labelled": 0}, r"split\.labelled is 0: ask for at least 1"),
+        ({"labelled": -2}, r"split\.labelled is -2: ask for 0 images or more, or -1 for all that are left"),
+        ({"test": -1}, r"split\.test is -1: ask for 0 images or more$"),
+        ({"unit": "percent", "unlabelled": -1}, r"split\.unlabelled is -1: ask for 0 percent or more$"),
+        ({"unit": "percent", "labelled": 99, "test": 2}, r"more than 100 percent: lower one of split\.test = 2, "),
+        (
+            {"unit": "percent", "labelled_groups": ("24m",)},
+            r"split\.labelled_groups are named: set split\.unit to images",
+        ),
+        ({"folds": 1}, r"split\.folds is 1: it must be 0 for none, or at least 2"),
+        ({"folds": -5}, r"split\.folds is -5"),
+        ({"fold": 2}, r"split\.fold is 2 but split\.folds is 0"),
+        ({"folds": 5, "fold": 5, "test": 0}, r"split\.fold is 5: of 5 folds choose 0 to 4"),
+        ({"folds": 5, "fold": -1, "test": 0}, r"split\.fold is -1"),
+        ({"folds": 5, "fold": 3, "test": 15}, r"split\.test is 15: set it to 0, the test part is fold 3"),
+    ],
+)
+def test_what_no_dataset_could_give_is_a_user_error(changes, message):
+    request = dataclasses.replace(REQUEST, labelled_groups=())
+    request.check()
+    with pytest.raises(UserError, match=message):
+        dataclasses.replace(request, **changes).check()

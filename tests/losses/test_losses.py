@@ -9,7 +9,7 @@ import pytest
 
 from fetal_jax import classes
 from fetal_jax.losses import compose, consistency
-from fetal_jax.losses.cross_entropy import cross_entropy
+from fetal_jax.losses.cross_entropy import cross_entropy, focal
 from fetal_jax.losses.overlap import dice_loss
 from fetal_jax.types import UserError
 
@@ -92,6 +92,112 @@ def test_the_hybrid_objective_is_the_sum_of_its_parts():
     np.testing.assert_allclose(compose.supervised("bce_dice")(logits, labels, weights), [dice + entropy], atol=1e-5)
 
 
+# Two pixels that their class has 0.9 and 0.2 of: sum(v w l) / sum(v w), v the trust, w the weight of the class.
+@pytest.mark.parametrize(
+    ("labels", "weights", "class_weights", "expected"),
+    [
+        ([1, 0], [1, 1], [1, 1], -(math.log(0.9) + math.log(0.2)) / 2),
+        ([1, 0], [1, 1], [1, 3], -(3 * math.log(0.9) + math.log(0.2)) / 4),
+        ([1, 0], [1, 1], [0.25, 1.75], -(1.75 * math.log(0.9) + 0.25 * math.log(0.2)) / 2),
+        ([1, 0], [0.5, 1], [1, 3], -(1.5 * math.log(0.9) + math.log(0.2)) / 2.5),
+        ([1, 1], [1, 1], [1, 3], -(math.log(0.9) + math.log(0.2)) / 2),
+        ([1, 0], [1, 1], [0, 3], -math.log(0.9)),
+        ([0, 0], [1, 1], [0, 3], 0),
+    ],
+)
+def test_weighted_cross_entropy_by_hand(labels, weights, class_weights, expected):
+    probs = [p if label else 1 - p for p, label in zip((0.9, 0.2), labels, strict=True)]
+    logits = image([logit(p) for p in probs])[..., None]
+    case = (image(labels).astype(jnp.int32), image(weights))
+    np.testing.assert_allclose(cross_entropy(logits, *case, jnp.array(class_weights, float)), [expected], rtol=1e-5)
+    two = jnp.concatenate([jnp.zeros_like(logits), logits], -1)
+    loss = compose.supervised("cross_entropy", class_weights)
+    np.testing.assert_allclose(loss(two, *case), [expected], rtol=1e-5)
+
+
+# (1 - p)^gamma times the entropy; gamma 2 if not said.
+@pytest.mark.parametrize(
+    ("class_weights", "gamma", "expected"),
+    [
+        (None, {}, -(0.01 * math.log(0.9) + 0.64 * math.log(0.2)) / 2),
+        (None, {"gamma": 1.0}, -(0.1 * math.log(0.9) + 0.8 * math.log(0.2)) / 2),
+        (None, {"gamma": 0.0}, -(math.log(0.9) + math.log(0.2)) / 2),
+        ([1.0, 3.0], {}, -(3 * 0.01 * math.log(0.9) + 0.64 * math.log(0.2)) / 4),
+        ([1.0, 3.0], {"gamma": 0.0}, -(3 * math.log(0.9) + math.log(0.2)) / 4),
+    ],
+)
+def test_focal_loss_by_hand(class_weights, gamma, expected):
+    logits = image([logit(0.9), logit(0.8)])[..., None]
+    case = (logits, jnp.array([[[1, 0]]]), jnp.ones((1, 1, 2)))
+    weigh = None if class_weights is None else jnp.array(class_weights)
+    np.testing.assert_allclose(focal(*case, weigh, **gamma), [expected], rtol=1e-5)
+
+
+def test_weighted_dice_by_hand():
+    """Two foreground classes, one met wholly and one missed: Eq. 3.4 says 1 - w_1 / (w_1 + w_2)."""
+    logits = jnp.array([[0.0, 40, 0], [40, 0, 0], [40, 0, 0]]).reshape(1, 1, 3, 3)
+    case = (logits, jnp.array([[[1, 2, 0]]]), jnp.ones((1, 1, 3)))
+    for weights, expected in [(None, 0.5), ([1, 1, 1], 0.5), ([9, 1, 3], 0.75), ([0, 1, 0], 0), ([5, 0, 2], 1)]:
+        loss = compose.supervised("dice", weights)(*case)
+        np.testing.assert_allclose(loss, [expected], atol=1e-4, err_msg=str(weights))
+
+
+def test_dice_of_one_foreground_class_knows_no_weight():
+    case = random_case(1)
+    np.testing.assert_allclose(
+        compose.supervised("dice", [0.1, 7])(*case), compose.supervised("dice")(*case), rtol=1e-5
+    )
+
+
+def test_the_thesis_hybrid_by_hand():
+    logits = image([logit(0.8), logit(0.4), logit(0.2)])[..., None]
+    case = (logits, jnp.array([[[1, 1, 0]]]), jnp.ones((1, 1, 3)))
+    dice = 1 - 2.4 / 2.84
+    entropies = [-math.log(0.8), -math.log(0.4), -math.log(0.8)]
+    focused = [0.04 * entropies[0], 0.36 * entropies[1], 0.04 * entropies[2]]
+    expected = 0.4 * sum(entropies) / 3 + 0.2 * sum(focused) / 3 + 0.4 * dice
+    np.testing.assert_allclose(compose.supervised("weighted_hybrid")(*case), [expected], atol=1e-5)
+    weighted = [sum(w * x for w, x in zip((3, 3, 1), xs, strict=True)) / 7 for xs in (entropies, focused)]
+    expected = 0.4 * weighted[0] + 0.2 * weighted[1] + 0.4 * dice
+    np.testing.assert_allclose(compose.supervised("weighted_hybrid", [1, 3])(*case), [expected], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
+def test_only_the_proportions_of_class_weights_count(name):
+    case = random_case(3)
+    plain = compose.supervised(name)(*case)
+    np.testing.assert_allclose(compose.supervised(name, [2, 2, 2])(*case), plain, rtol=1e-5)
+    rare = compose.supervised(name, [1, 2, 6])(*case)
+    np.testing.assert_allclose(compose.supervised(name, [10, 20, 60])(*case), rare, rtol=1e-5)
+    assert np.abs(rare - plain).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
+@pytest.mark.parametrize("class_weights", [(0.02, 1, 3), (0, 0, 3)])
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_class_weights_keep_extreme_masks_finite(name, class_weights, label):
+    case = (jnp.full((2, 4, 4), label), jnp.ones((2, 4, 4)))
+    loss = compose.supervised(name, class_weights)
+    for level in (-40.0, 0.0, 40.0):
+        logits = jnp.full((2, 4, 4, 3), level).at[..., -1].multiply(-1)
+        value, gradient = jax.value_and_grad(lambda x: loss(x, *case).sum())(logits)
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("bad", [[1, -1, 1], [1, math.nan, 1], [1, math.inf, 1], [1, 0, 0], []])
+def test_class_weights_that_cannot_weigh_are_a_user_error(bad):
+    with pytest.raises(UserError, match=r"class_weights are \["):
+        compose.supervised("dice", bad)
+
+
+@pytest.mark.parametrize(("channels", "n_classes"), [(1, 2), (3, 3)])
+def test_another_number_of_class_weights_is_a_user_error(channels, n_classes):
+    loss = compose.supervised("cross_entropy", [1.0] * 4)
+    with pytest.raises(UserError, match=f"class_weights has 4 entries: give {n_classes}, one a class"):
+        loss(*random_case(channels))
+
+
 @pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
@@ -145,7 +251,7 @@ def test_untrusted_images_do_not_count_in_the_mean():
 
 
 def test_an_unknown_objective_names_the_known_ones():
-    with pytest.raises(UserError, match=r"'dise'.*dice, bce_dice"):
+    with pytest.raises(UserError, match=r"'dise'.*dice, cross_entropy, focal, bce_dice"):
         compose.supervised("dise")
 
 

@@ -190,6 +190,7 @@ def train(workdir, *, written=lambda what: None, poisoned=None, **replaced):
         parts = loop.Parts(
             model=MODEL,
             stages=STAGES,
+            class_weights=None,
             make_optimizer=lambda stage: optimizer_of(stage.frozen),
             prepare=prepare,
             validate=score,

@@ -1,4 +1,7 @@
-"""The TFDS builder of the phantom: subjects, their frames, and everything that is known about them."""
+"""The TFDS builder of the phantom: fetuses, their frames, and everything that is known about them.
+
+The infants of the configs `infant` are made in infant.py.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from fetal_jax.types import DatasetFacts
 from input_pipeline.builders import common
-from input_pipeline.builders.fetal_phantom import anatomy, physics, scan, tissue
+from input_pipeline.builders.fetal_phantom import anatomy, infant, physics, scan, tissue
 
 PLANE_CODES = {anatomy.TRANS_CEREBELLUM: "TC", anatomy.TRANS_THALAMIC: "TT"}
 
@@ -24,7 +27,7 @@ FACTS = DatasetFacts(
 
 
 @dataclasses.dataclass(kw_only=True)
-class PhantomConfig(tfds.core.BuilderConfig):
+class PhantomConfig(common.Config):
     """How many subjects and frames, of which planes and size, and how often each anomaly is planted."""
 
     n_subjects: int = 130
@@ -34,6 +37,14 @@ class PhantomConfig(tfds.core.BuilderConfig):
     width: int = 320
     seed: int = 0
     anomaly_rates: tuple[tuple[str, float], ...] = ()  # (one of anatomy.ANOMALIES, chance); they exclude each other
+
+    def features(self) -> tfds.features.FeaturesDict:
+        texts = dict.fromkeys(("plane", "machine", "anomaly"), tfds.features.Text())
+        numbers = dict.fromkeys(("ga_weeks", "hc_mm", "tcd_mm", "lv_mm", "csp_mm"), np.float32)
+        return common.features(**texts, **numbers)
+
+    def examples(self) -> Iterator[dict]:
+        return examples(self)
 
 
 def _sampled_anomaly(config: PhantomConfig, rng: np.random.Generator) -> str:
@@ -98,7 +109,10 @@ _EVERY_ANOMALY = tuple((name, 0.15) for name in anatomy.ANOMALIES)
 
 
 class FetalPhantom(tfds.core.GeneratorBasedBuilder):
-    """Simulated fetal heads with exact labels. Nothing is downloaded."""
+    """Simulated heads of fetuses and cerebella of infants, with exact labels. Nothing is downloaded.
+
+    A config knows its `features()` and makes its `examples()`.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS reads a plain dict)
@@ -114,30 +128,21 @@ class FetalPhantom(tfds.core.GeneratorBasedBuilder):
             description="both planes; ventriculomegaly, absent CSP and small cerebellum in 15 % each",
         ),
         PhantomConfig(name="tiny", n_subjects=8, height=96, width=128, description="8 subjects at 96x128, for tests"),
+        *infant.CONFIGS,
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text, number = tfds.features.Text(), np.float32
+        facts = self.builder_config.facts or FACTS
         return tfds.core.DatasetInfo(
             builder=self,
-            description=FACTS.title,
-            citation=FACTS.citation,
-            features=common.features(
-                plane=text,
-                machine=text,
-                anomaly=text,
-                ga_weeks=number,
-                hc_mm=number,
-                tcd_mm=number,
-                lv_mm=number,
-                csp_mm=number,
-            ),
+            description=facts.title,
+            citation=facts.citation,
+            features=self.builder_config.features(),
         )
 
     def _split_generators(self, dl_manager):
         return {common.SPLIT: self._generate_examples()}
 
     def _generate_examples(self):
-        for example in examples(self.builder_config):
-            pngs = {key: common.encode_png(example[key]) for key in ("image", "labels")}
-            yield example["name"], example | pngs
+        for example in self.builder_config.examples():
+            yield example["name"], common.encoded(example)

@@ -1,15 +1,19 @@
 """The TFDS builder of FETAL_PLANES_DB."""
 
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.types import DatasetFacts
 from input_pipeline.builders import common
 from input_pipeline.builders.fetal_planes.source import Plane, read_mask, read_source
 from input_pipeline.images import read_grey
 
+PLANES = ("Trans-cerebellum", "Trans-thalamic", "Trans-ventricular")
 FACTS = DatasetFacts(
     name="fetal_planes",
     title="FETAL_PLANES_DB: planes of the fetal brain in 2D ultrasound",
@@ -26,70 +30,40 @@ FACTS = DatasetFacts(
 
 
 @dataclasses.dataclass
-class PlaneConfig(tfds.core.BuilderConfig):
+class PlaneConfig(common.Config):
     """Which planes, as the table names them."""
 
     planes: tuple[str, ...] = ()
 
 
-class FetalPlanes(tfds.core.GeneratorBasedBuilder):
-    """FETAL_PLANES_DB from `source`, the user's folder of published files; read only when there is data to prepare."""
+def _plane(name: str) -> PlaneConfig:
+    return PlaneConfig(name=name.lower().replace("-", "_"), options={"plane": name.lower()}, planes=(name,))
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS reads a plain dict)
-    BUILDER_CONFIGS = [  # noqa: RUF012 (TFDS reads a plain list)
-        PlaneConfig(name="trans_cerebellum", planes=("Trans-cerebellum",)),
-        PlaneConfig(name="trans_thalamic", planes=("Trans-thalamic",)),
-        PlaneConfig(name="trans_ventricular", planes=("Trans-ventricular",)),
-        PlaneConfig(name="brain", planes=("Trans-cerebellum", "Trans-thalamic", "Trans-ventricular")),
+
+class FetalPlanes(common.SourceBuilder):
+    """FETAL_PLANES_DB from the user's folder of published files."""
+
+    FACTS = FACTS
+    BUILDER_CONFIGS: ClassVar = [
+        *(_plane(name) for name in PLANES),
+        PlaneConfig(name="brain", options={"plane": "brain"}, planes=PLANES),
     ]
+    EXTRA: ClassVar = {key: tfds.features.Text() for key in ("plane", "operator", "machine")}
 
-    def __init__(self, *, source: str | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self._source = source
-        self._planes: list[Plane] = []
+    def read(self, source: Path) -> common.Reading:
+        return read_source(source, self.builder_config.planes)
 
-    def download_and_prepare(self, **kwargs) -> None:
-        """Checks every file, then writes; nothing is downloaded. Data that is already prepared stays as it is.
-
-        Raises UserError, before anything is written, if `source` is missing or one of its files is wrong.
-        """
-        if not self.data_path.exists():
-            if self._source is None:
-                name = f"fetal_planes/{self.builder_config.name}"
-                raise UserError(
-                    f"{name} is not prepared: run fetal-jax data prepare {name} --source DIR, the folder of its files"
-                )
-            self._planes = read_source(self._source, self.builder_config.planes)
-        super().download_and_prepare(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        text = tfds.features.Text()
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=FACTS.title,
-            citation=FACTS.citation,
-            features=common.features(plane=text, operator=text, machine=text),
-        )
-
-    def _split_generators(self, dl_manager):
-        return {common.SPLIT: self._generate_examples()}
-
-    def _generate_examples(self):
-        for plane in self._planes:
+    def examples(self, items: list[Plane]) -> Iterator[dict[str, Any]]:
+        for plane in items:
             image = read_grey(plane.path)
-            labels = np.zeros_like(image) if plane.mask is None else read_mask(plane.mask)
-            yield (
-                plane.name,
-                {
-                    "image": common.encode_png(image),
-                    "labels": common.encode_png(labels),
-                    "labelled": plane.mask is not None,
-                    "spacing_mm": np.zeros(2, np.float32),  # images were cut and resized before publication
-                    "subject": plane.patient,
-                    "name": plane.name,
-                    "plane": plane.plane,
-                    "operator": plane.operator,
-                    "machine": plane.machine,
-                },
-            )
+            yield {
+                "image": image,
+                "labels": np.zeros_like(image) if plane.mask is None else read_mask(plane.mask),
+                "labelled": plane.mask is not None,
+                "spacing_mm": np.zeros(2, np.float32),  # images were cut and resized before publication
+                "subject": plane.patient,
+                "name": plane.name,
+                "plane": plane.plane,
+                "operator": plane.operator,
+                "machine": plane.machine,
+            }

@@ -36,10 +36,10 @@ class Plane:
         return self.path.stem
 
 
-def read_source(source: str | Path, planes: tuple[str, ...]) -> list[Plane]:
+def read_source(source: str | Path, planes: tuple[str, ...]) -> common.Reading:
     """The images of these planes (as in the table, e.g. "Trans-cerebellum"), by name.
 
-    Raises UserError, one line that names the files and what is wrong with each.
+    Raises UserError if it is no such folder, or has no image of these planes.
     """
     source = Path(source)
     _check_layout(source)
@@ -51,12 +51,14 @@ def read_source(source: str | Path, planes: tuple[str, ...]) -> list[Plane]:
     problems += [f"{name}.png has no row in {TABLE}" for name in sorted(files - rows.keys())]
     problems += [f"{MASKS}/{name}.png has no image" for name in sorted(masks - files)]
     found = [_plane(source, chosen[name], name in masks) for name in sorted(chosen.keys() & files)]
+    good = []
     for plane in found:
-        problems += _problems_of(plane)
-    common.refuse(source, problems, REMEDY)
-    if not found:
+        wrong = list(_problems_of(plane))
+        problems += wrong
+        good += [] if wrong else [plane]
+    if not chosen:
         raise UserError(f"{source / TABLE}: has no image of {' or '.join(planes)}: prepare another plane")
-    return found
+    return common.Reading(good, problems, remedy=REMEDY)
 
 
 def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:

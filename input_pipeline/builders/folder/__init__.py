@@ -1,7 +1,7 @@
 """The user's own images and masks, in any of the usual formats. See README.md."""
 
-from input_pipeline.builders.folder.builder import FACTS, Folder, facts
+from input_pipeline.builders.folder.builder import FACTS, Folder
 
 Builder = Folder
 
-__all__ = ["FACTS", "Builder", "Folder", "facts"]
+__all__ = ["FACTS", "Builder", "Folder"]

@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.pixels.utils import get_nr_frames
-from pydicom.uid import ImplicitVRLittleEndian, UncompressedTransferSyntaxes
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from input_pipeline.builders.folder.stack import Stack, known_spacing
 from input_pipeline.images import check_size
@@ -43,16 +43,27 @@ def read_dicom(data: bytes) -> Stack:
 
 
 def _decode(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
-    """The frames [n h w] or [n h w 3]. Raises ValueError that names the transfer syntax if it cannot be decoded."""
+    """The frames [n h w] or [n h w 3]. Raises ValueError that names the transfer syntax if nothing here decodes it."""
+    syntax = dicom.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    if remedy := _missing_decoder(syntax):
+        raise ValueError(f"has the transfer syntax {syntax.name} ({syntax}): {remedy}")
     try:
         return _frames(dicom, shape)
     except Exception as error:  # each decoder raises its own
-        syntax = dicom.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
-        if syntax in UncompressedTransferSyntaxes:
-            raise ValueError("is damaged or cut off") from error
-        raise ValueError(
-            f"has the transfer syntax {syntax.name} ({syntax}), which cannot be decoded here: export it uncompressed"
-        ) from error
+        raise ValueError("is damaged or cut off") from error
+
+
+def _missing_decoder(syntax: UID) -> str:
+    """What to do so that files of this transfer syntax can be decoded here; empty if they can."""
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        return "no decoder of it is known: export it uncompressed"
+    if decoder.is_available:
+        return ""
+    # pydicom's words: "pylibjpeg - requires pylibjpeg>=2.0 and pylibjpeg-libjpeg>=2.1"
+    packages = (text.partition("requires ")[2].replace("numpy and ", "") for text in decoder.missing_dependencies)
+    return f"its decoder is missing: install {', or '.join(packages)}, or export it uncompressed"
 
 
 def _frames(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fetal_jax.types import UserError
+from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline.builders import common
 from input_pipeline.builders.folder.files import read, stem
 from input_pipeline.builders.folder.masks import class_ids
@@ -16,6 +16,15 @@ from input_pipeline.builders.folder.stack import Stack
 
 IMAGES, MASKS, UNLABELLED = "images", "masks", "unlabelled"
 REMEDY = "correct or remove these files"
+FACTS = DatasetFacts(
+    name="folder",
+    title="your own images and masks",
+    classes=("background", "foreground"),
+    colours=((0, 0, 0), (230, 159, 0)),
+    subject_rule="the name up to the first underscore",
+    licence="yours",
+    citation="",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Item:
     mask: Path | None
     subject: str
     spacing_mm: tuple[float, float] | None  # as the user says; None: as the file says
+    settings: Settings
 
     @property
     def stem(self) -> str:
@@ -43,51 +53,55 @@ class Frame:
     is_binary: bool  # its mask was of 0 and 255
 
 
-@dataclasses.dataclass(frozen=True)
-class Collection:
-    """A folder in which nothing is wrong."""
+def read_source(source: str | Path) -> common.Reading:
+    """All files of the folder, with the classes, colours and subject rule that they have.
 
-    items: tuple[Item, ...]
-    settings: Settings
-    classes: tuple[str, ...]
-
-    @property
-    def colours(self) -> tuple[tuple[int, int, int], ...]:
-        """By class id: those of dataset.json, else black and a palette that repeats."""
-        given = self.settings.colours
-        return given or ((0, 0, 0), *(PALETTE[i % len(PALETTE)] for i in range(len(self.classes) - 1)))
-
-
-def read_source(source: str | Path) -> Collection:
-    """Raises UserError, one line that names the files and what is wrong with each."""
+    Raises UserError if it is no such folder, or its masks show nothing.
+    """
     source = Path(source)
     _check_layout(source)
     settings = read_settings(source)
     problems: list[str] = []
-    items = _pair(source, settings, problems)
-    file_of: dict[str, str] = {}
-    highest, binary, numbered = 0, "", ""
-    for item in items:
+    good, file_of, highest, binary, numbered = [], {}, 0, "", ""
+    for item in _pair(source, settings, problems):
         try:
-            for frame in read_frames(item, settings):
-                if frame.name in file_of:
-                    problems.append(f"{item.path.name} and {file_of[frame.name]} would both be called {frame.name}")
-                file_of[frame.name] = item.path.name
-                highest = max(highest, int(frame.labels.max()))
-                binary = item.mask.name if frame.is_binary else binary
-                numbered = item.mask.name if frame.labels.max() > 1 else numbered
+            frames = [(frame.name, int(frame.labels.max()), frame.is_binary) for frame in read_frames(item)]
+            _check_names([name for name, _, _ in frames], item, file_of)
         except ValueError as error:
             problems.append(str(error))
+            continue
+        good.append(item)
+        for _, top, is_binary in frames:
+            highest = max(highest, top)
+            binary = item.mask.name if is_binary else binary
+            numbered = item.mask.name if top > 1 else numbered
     if binary and numbered:
-        problems.append(f"{MASKS}/{binary} has 0 and 255, {MASKS}/{numbered} has class ids: use one of the two")
-    common.refuse(source, problems, REMEDY)
-    if not highest:
+        styles = f"{MASKS}/{binary} has 0 and 255, {MASKS}/{numbered} has class ids"
+        raise UserError(f"{source}: {styles}: use one of the two")
+    if good and not highest and not problems:
         raise UserError(f"{source / MASKS}: all masks are empty, there is nothing to learn from them: draw some")
-    return Collection(tuple(items), settings, settings.classes or _default_classes(highest))
+    return common.Reading(good, problems, remedy=REMEDY, facts=_facts(settings, highest))
 
 
-def read_frames(item: Item, settings: Settings) -> Iterator[Frame]:
+def _check_names(names: list[str], item: Item, file_of: dict[str, str]) -> None:
+    """Raises ValueError where a frame would be called like one of another file; else takes the names."""
+    for name in names:
+        if name in file_of:
+            raise ValueError(f"{item.path.name} and {file_of[name]} would both be called {name}")
+    file_of.update(dict.fromkeys(names, item.path.name))
+
+
+def _facts(settings: Settings, highest: int) -> DatasetFacts:
+    classes = settings.classes or _default_classes(highest)
+    palette = ((0, 0, 0), *(PALETTE[i % len(PALETTE)] for i in range(len(classes) - 1)))
+    return dataclasses.replace(
+        FACTS, classes=classes, colours=settings.colours or palette, subject_rule=settings.subject_rule
+    )
+
+
+def read_frames(item: Item) -> Iterator[Frame]:
     """The frames of a file with their labels. Raises ValueError that names the file if it or its mask is wrong."""
+    settings = item.settings
     stack = _read(item.path, item.path.name)
     grey = stack.grey()
     labels, is_binary = np.zeros_like(grey), False
@@ -158,8 +172,8 @@ def _pair(source: Path, settings: Settings, problems: list[str]) -> list[Item]:
             subject, spacing_mm = row.subject, row.spacing_mm
         else:
             subject, spacing_mm = _subject(name, path, settings, problems), None
-        if name not in missing:
-            items.append(Item(path, masks.get(name), subject, spacing_mm or settings.spacing_mm))
+        if subject and name not in missing:
+            items.append(Item(path, masks.get(name), subject, spacing_mm or settings.spacing_mm, settings))
     problems += [f"{name} is in {SUBJECTS} but has no file" for name in rows]
     return items
 

@@ -1,13 +1,15 @@
 """The TFDS builder of HC18."""
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.types import DatasetFacts
 from input_pipeline.builders import common
-from input_pipeline.builders.hc18.source import Head, read_source
+from input_pipeline.builders.hc18.source import OFFICIAL_TEST, TRAINING, Head, Part, read_source
 from input_pipeline.images import read_grey
 
 FACTS = DatasetFacts(
@@ -22,59 +24,46 @@ FACTS = DatasetFacts(
         "circumference using 2D ultrasound images. PLoS ONE 13(8): e0200412, 2018. doi:10.5281/zenodo.1322001"
     ),
 )
+OFFICIAL_TEST_FACTS = dataclasses.replace(
+    FACTS,
+    title="HC18: the official test set, without labels",
+    subject_rule="test_ and the first three digits of the name: they number other people than the training set's",
+)
 
 
-class Hc18(tfds.core.GeneratorBasedBuilder):
-    """HC18 from `source`, the user's folder of published files; it is read only when there is data to
-    prepare."""
+@dataclasses.dataclass
+class Hc18Config(common.Config):
+    """Which of the two published sets."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS reads a plain dict)
+    part: Part = TRAINING
 
-    def __init__(self, *, source: str | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self._source = source
-        self._heads: list[Head] = []
 
-    def download_and_prepare(self, **kwargs) -> None:
-        """Checks every file, then writes; nothing is downloaded. Data that is already prepared stays as it
-        is.
+class Hc18(common.SourceBuilder):
+    """HC18 from the user's folder of published files."""
 
-        Raises UserError, before anything is written, if `source` is missing or one of its files is wrong.
-        """
-        if not self.data_path.exists():
-            if self._source is None:
-                raise UserError(
-                    "hc18 is not prepared: run fetal-jax data prepare hc18 --source DIR with the folder of its files"
-                )
-            self._heads = read_source(self._source)
-        super().download_and_prepare(**kwargs)
+    FACTS = FACTS
+    BUILDER_CONFIGS: ClassVar = [
+        Hc18Config(name="training", options={"part": "training"}),
+        Hc18Config(
+            name="official_test", options={"part": "official-test"}, facts=OFFICIAL_TEST_FACTS, part=OFFICIAL_TEST
+        ),
+    ]
+    EXTRA: ClassVar = {"hc_mm": np.float32}
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description=FACTS.title,
-            citation=FACTS.citation,
-            features=common.features(hc_mm=np.float32),
-        )
+    def read(self, source: Path) -> common.Reading:
+        return read_source(source, self.builder_config.part)
 
-    def _split_generators(self, dl_manager):
-        return {common.SPLIT: self._generate_examples()}
-
-    def _generate_examples(self):
-        for head in self._heads:
-            yield (
-                head.name,
-                {
-                    "image": _grey_png(head.path),
-                    "labels": common.encode_png(head.ellipse.fill(head.shape)),
-                    "labelled": True,
-                    "spacing_mm": np.full(2, head.pixel_size_mm, np.float32),
-                    "subject": head.subject,
-                    "name": head.name,
-                    "hc_mm": np.float32(head.hc_mm),
-                },
-            )
+    def examples(self, items: list[Head]) -> Iterator[dict[str, Any]]:
+        for head in items:
+            yield {
+                "image": _grey_png(head.path),
+                "labels": head.ellipse.fill(head.shape) if head.ellipse else np.zeros(head.shape, np.uint8),
+                "labelled": head.ellipse is not None,
+                "spacing_mm": np.full(2, head.pixel_size_mm, np.float32),
+                "subject": head.subject,
+                "name": head.name,
+                "hc_mm": np.float32(head.hc_mm),
+            }
 
 
 def _grey_png(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""The ellipse behind an HC18 outline: fitted, filled, measured.
+"""The ellipse behind an HC18 outline or a predicted mask: fitted, filled, measured.
 
 HC18 annotates a head by a thin elliptic outline. Its least-squares ellipse gives the published head
 circumference to 0.05 mm. Moments of the filled region would overshoot by 1 mm, since it reaches to the
@@ -9,6 +9,7 @@ import dataclasses
 
 import cv2
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, Float, Real, UInt8
 from scipy.special import ellipe
 
@@ -53,12 +54,37 @@ def fit_outline(outline: Bool[np.ndarray, "h w"]) -> Ellipse:
     rows, columns = np.nonzero(outline)
     if len(rows) < MIN_OUTLINE:
         raise ValueError(f"has {len(rows)} outline pixels, too few to fit an ellipse (at least {MIN_OUTLINE})")
-    points = np.stack([columns, rows], axis=1).astype(np.float32)
-    (x, y), diameters, degrees = cv2.fitEllipseDirect(points)
-    ellipse = Ellipse((y, x), (diameters[0] / 2, diameters[1] / 2), float(np.deg2rad(degrees)))
-    if not min(diameters) > 1:  # a straight line, or NaN
-        raise ValueError("is no ellipse: its outline is a line")
+    ellipse = _fit(rows, columns)
     residual = np.sqrt(np.mean((ellipse.radius(rows, columns) - 1) ** 2))
     if not residual < MAX_RESIDUAL:
         raise ValueError("is no ellipse outline: expected a closed thin curve, not a filled mask")
     return ellipse
+
+
+def fit_mask(mask: Bool[np.ndarray, "h w"]) -> Ellipse:
+    """The least-squares ellipse of a filled mask's border; holes count as filled.
+
+    The border runs half-way between each pixel inside and its neighbour outside: the outermost pixels themselves lie
+    half a pixel too far in. Where the mask touches the frame nobody knows its border, and nothing is fitted there.
+    Raises ValueError, with what is wrong in words, if there is too little border or it is a line.
+    """
+    rows, columns = _border(scipy.ndimage.binary_fill_holes(mask))
+    if len(rows) < MIN_OUTLINE:
+        raise ValueError(f"has {len(rows)} border points, too few to fit an ellipse (at least {MIN_OUTLINE})")
+    return _fit(rows, columns)
+
+
+def _border(mask: Bool[np.ndarray, "h w"]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Rows and columns of the points between two neighbours of which one is inside."""
+    above, left = np.nonzero(mask[1:] != mask[:-1]), np.nonzero(mask[:, 1:] != mask[:, :-1])
+    rows = np.concatenate([above[0] + 0.5, left[0]])
+    columns = np.concatenate([above[1], left[1] + 0.5])
+    return rows, columns
+
+
+def _fit(rows: Real[np.ndarray, " n"], columns: Real[np.ndarray, " n"]) -> Ellipse:
+    points = np.stack([columns, rows], axis=1).astype(np.float32)
+    (x, y), diameters, degrees = cv2.fitEllipseDirect(points)
+    if not min(diameters) > 1:  # a straight line, or NaN
+        raise ValueError("is no ellipse: its outline is a line")
+    return Ellipse((y, x), (diameters[0] / 2, diameters[1] / 2), float(np.deg2rad(degrees)))

@@ -13,21 +13,33 @@ from input_pipeline.builders import common
 from input_pipeline.builders.hc18.ellipse import Ellipse, fit_outline
 from input_pipeline.images import PNG, decode_grey
 
-FOLDER = "training_set"
-TABLE = "training_set_pixel_size_and_HC.csv"
 COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")
 SUFFIX = "_Annotation.png"
-FILE_NAME = re.compile(r"(?P<subject>\d{3})_\d*HC\.png")
+FILE_NAME = re.compile(r"(?P<number>\d{3})_\d*HC\.png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One of the two published sets."""
+
+    folder: str
+    table: str
+    annotated: bool
+    subject: str  # what goes before the number of a subject: both sets count from 000
+
+
+TRAINING = Part("training_set", "training_set_pixel_size_and_HC.csv", annotated=True, subject="")
+OFFICIAL_TEST = Part("test_set", "test_set_pixel_size.csv", annotated=False, subject="test_")
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """One annotated image."""
+    """One image."""
 
     path: Path
     subject: str
     shape: tuple[int, int]
-    ellipse: Ellipse
+    ellipse: Ellipse | None  # of the annotation, where there is one
     pixel_size_mm: float
     hc_mm: float  # as published; 0 is unknown
 
@@ -36,48 +48,49 @@ class Head:
         return self.path.stem
 
 
-def read_source(source: str | Path) -> list[Head]:
-    """All heads of a folder in the published layout, by name.
+def read_source(source: str | Path, part: Part = TRAINING) -> common.Reading:
+    """All heads of one part of a folder in the published layout, by name.
 
-    Raises UserError, one line that names the files and what is wrong with each.
+    Raises UserError if it is no such folder.
     """
     source = Path(source)
-    _check_layout(source)
+    _check_layout(source, part)
     problems: list[str] = []
-    table = _read_table(source / TABLE, problems)
-    files = {path.name for path in (source / FOLDER).glob("*.png") if not path.name.startswith(".")}
-    images = {name for name in files if not name.endswith(SUFFIX)}
-    problems += [f"{name} is in {TABLE} but not in {FOLDER}" for name in sorted(table.keys() - images)]
+    table, bad = _read_table(source / part.table, problems)
+    files = {path.name for path in (source / part.folder).glob("*.png") if not path.name.startswith(".")}
+    images = {name for name in files if not (part.annotated and name.endswith(SUFFIX))}
+    absent = sorted((table.keys() | bad) - images)
+    problems += [f"{name} is in {part.table} but not in {part.folder}" for name in absent]
     for name in sorted(files - images):
         if name.replace(SUFFIX, ".png") not in images:
             problems.append(f"{name} has no image")
     heads = []
-    for name in sorted(images):
+    for name in sorted(images - bad):
         try:
-            heads.append(_read_head(source / FOLDER / name, table))
+            heads.append(_read_head(source / part.folder / name, part, table))
         except ValueError as error:
             problems.append(str(error))
-    common.refuse(source, problems, "restore or remove these files and rows")
-    return heads
+    return common.Reading(heads, problems, remedy="restore or remove these files and rows")
 
 
-def _check_layout(source: Path) -> None:
-    expected = f"expected the folder that holds {FOLDER}/ and {TABLE}"
+def _check_layout(source: Path, part: Part) -> None:
+    expected = f"expected the folder that holds {part.folder}/ and {part.table}"
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; {expected}")
-    if source.name == FOLDER and not (source / FOLDER).is_dir():
+    if source.name == part.folder and not (source / part.folder).is_dir():
         raise UserError(f"{source}: {expected}, that is its parent: --source {source.parent}")
-    if not (source / FOLDER).is_dir():
-        raise UserError(f"{source}: has no folder {FOLDER}/; {expected}")
-    if not (source / TABLE).is_file():
-        raise UserError(f"{source}: has no {TABLE}; {expected}")
-    if not any((source / FOLDER).glob("*.png")):
-        raise UserError(f"{source / FOLDER}: holds no PNG files; unpack training_set.zip of HC18 there")
+    if not (source / part.folder).is_dir():
+        raise UserError(f"{source}: has no folder {part.folder}/; {expected}")
+    if not (source / part.table).is_file():
+        raise UserError(f"{source}: has no {part.table}; {expected}")
+    if not any((source / part.folder).glob("*.png")):
+        raise UserError(f"{source / part.folder}: holds no PNG files; unpack {part.folder}.zip of HC18 there")
 
 
-def _read_table(path: Path, problems: list[str]) -> dict[str, tuple[float, float]]:
-    """Pixel size and circumference in mm by file name. What is wrong with a row goes to `problems`."""
-    table = {}
+def _read_table(path: Path, problems: list[str]) -> tuple[dict[str, tuple[float, float]], set[str]]:
+    """Pixel size and circumference in mm by file name, and the files whose rows are wrong, which `problems` tells."""
+    table: dict[str, tuple[float, float]] = {}
+    bad = set()
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = csv.DictReader(file)
         if not set(COLUMNS[:2]) <= set(rows.fieldnames or ()):
@@ -85,12 +98,14 @@ def _read_table(path: Path, problems: list[str]) -> dict[str, tuple[float, float
         for row in rows:
             name, pixel_size = row[COLUMNS[0]], _number(row[COLUMNS[1]])
             if name in table:
-                problems.append(f"{name} has two rows in {TABLE}")
+                problems.append(f"{name} has two rows in {path.name}")
+                bad.add(name)
             if not 0 < pixel_size < np.inf:
-                problems.append(f"{name} has pixel size {row[COLUMNS[1]]!r} in {TABLE}")
+                problems.append(f"{name} has pixel size {row[COLUMNS[1]]!r} in {path.name}")
+                bad.add(name)
             circumference = _number(row.get(COLUMNS[2]))
             table[name] = pixel_size, circumference if 0 < circumference < np.inf else 0.0
-    return table
+    return table, bad
 
 
 def _number(text: str | None) -> float:
@@ -100,23 +115,28 @@ def _number(text: str | None) -> float:
         return float("nan")
 
 
-def _read_head(path: Path, table: dict[str, tuple[float, float]]) -> Head:
+def _read_head(path: Path, part: Part, table: dict[str, tuple[float, float]]) -> Head:
     match = FILE_NAME.fullmatch(path.name)
     if match is None:
         raise ValueError(f"{path.name} is not named like 000_HC.png or 000_2HC.png")
     if path.name not in table:
-        raise ValueError(f"{path.name} has no row in {TABLE}")
-    annotation = path.with_name(path.stem + SUFFIX)
+        raise ValueError(f"{path.name} has no row in {part.table}")
+    shape = _read_png(path).shape
+    ellipse = _read_annotation(path, shape) if part.annotated else None
+    return Head(path, part.subject + match["number"], shape, ellipse, *table[path.name])
+
+
+def _read_annotation(image: Path, shape: tuple[int, int]) -> Ellipse:
+    annotation = image.with_name(image.stem + SUFFIX)
     if not annotation.is_file():
-        raise ValueError(f"{path.name} has no annotation {annotation.name}")
-    shape, outline = _read_png(path).shape, _read_png(annotation)
+        raise ValueError(f"{image.name} has no annotation {annotation.name}")
+    outline = _read_png(annotation)
     if outline.shape != shape:
         raise ValueError(f"{annotation.name} has shape {outline.shape}, its image has {shape}")
     try:
-        ellipse = fit_outline(outline >= 128)
+        return fit_outline(outline >= 128)
     except ValueError as error:
         raise ValueError(f"{annotation.name} {error}") from error
-    return Head(path, match["subject"], shape, ellipse, *table[path.name])
 
 
 def _read_png(path: Path) -> UInt8[np.ndarray, "h w"]:

@@ -1,0 +1,138 @@
+"""The user's folder: its layout is recognised, and every volume read and checked before anything is written."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from fetal_jax.types import DatasetFacts, UserError
+from input_pipeline.builders import common
+from input_pipeline.builders.infant_mri.bids import read_bids
+from input_pipeline.builders.infant_mri.folders import read_age_folders, read_atlas
+from input_pipeline.builders.infant_mri.scan import MODALITIES, Classes, Layout, Scan
+from input_pipeline.builders.infant_mri.volumes import Volume, read_volume, to_16_bits, to_class_ids
+
+EXPECTED = (
+    "expected 24m/S001/T1w.nii.gz (age, subject), BIDS such as sub-X/ses-24m/anat/sub-X_ses-24m_T1w.nii.gz, or the "
+    "fetal atlas such as NAME_GA21/srr.nii.gz"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A scan that was checked, and how to read it again."""
+
+    scan: Scan
+    modalities: tuple[str, ...]
+    classes: Classes
+    source: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """The volumes of a scan, one on the other."""
+
+    image: UInt16[np.ndarray, "d h w c"]
+    labels: UInt8[np.ndarray, "d h w"]  # class ids; all 0 if the scan has no labels
+    first: Volume  # of the first modality, for its place in space
+
+
+def read_source(source: str | Path, facts: DatasetFacts, modality: str = "") -> common.Reading:
+    """All scans of the folder, and `facts` with the classes, colours, modalities and subject rule that they have.
+
+    With a `modality` only that one is taken, else all that the scans have. Raises UserError if it is no such folder.
+    """
+    source = Path(source)
+    layout = _recognise(source)
+    modalities = (modality,) if modality else _modalities(layout.scans)
+    problems, items = list(layout.problems), []
+    first: dict[tuple[str, float, str], Scan] = {}
+    for scan in layout.scans:
+        item = Item(scan, modalities, layout.classes, source)
+        other = first.setdefault((scan.subject, scan.age.value, scan.age.unit), scan)
+        try:
+            if other is not scan:
+                where, there = scan.folder.relative_to(source), other.folder.relative_to(source)
+                raise ValueError(f"{where} and {there} are the same subject at the same age: keep one")
+            decode(item)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            items.append(item)
+    facts = dataclasses.replace(
+        facts,
+        classes=layout.classes.names,
+        colours=layout.classes.colours,
+        subject_rule=layout.subject_rule,
+        channels=len(modalities),
+        licence=layout.licence,
+        citation=layout.citation,
+    )
+    return common.Reading(items, problems, layout.notes, "correct or remove these files", facts)
+
+
+def decode(item: Item) -> Decoded:
+    """Reads the files of a scan. Raises ValueError that names the file if one is wrong or they do not fit together."""
+    scan, source = item.scan, item.source
+    missing = [modality for modality in item.modalities if modality not in scan.images]
+    if missing:
+        instead = "".join(f" or prepare infant_mri:modality={name.lower()}" for name in list(scan.images)[:1])
+        raise ValueError(f"{scan.name} has no {missing[0]}: add it{instead}")
+    first, channels = None, []
+    for modality in item.modalities:
+        path = scan.images[modality]
+        volume = _read(path, source)
+        first = first or volume
+        if not volume.lies_as(first):
+            other = scan.images[item.modalities[0]].relative_to(source)
+            raise ValueError(f"{path.relative_to(source)} {_differs(volume, first)} {other}: register them")
+        channels.append(_named(path, source, to_16_bits, volume.voxels))
+    labels = _labels(item, first)
+    return Decoded(np.stack(channels, axis=-1), labels, first)
+
+
+def _labels(item: Item, image: Volume) -> UInt8[np.ndarray, "d h w"]:
+    path = item.scan.labels
+    if path is None:
+        return np.zeros(image.voxels.shape, np.uint8)
+    volume = _read(path, item.source)
+    if not volume.lies_as(image):
+        raise ValueError(f"{path.relative_to(item.source)} {_differs(volume, image)} its image")
+    return _named(path, item.source, to_class_ids, volume.voxels, item.classes)
+
+
+def _differs(volume: Volume, other: Volume) -> str:
+    shape, other_shape = volume.voxels.shape, other.voxels.shape
+    if shape != other_shape:
+        return f"has shape {shape} and not {other_shape} as"
+    return "has another affine than"
+
+
+def _read(path: Path, source: Path) -> Volume:
+    return _named(path, source, read_volume, path)
+
+
+def _named(path: Path, source: Path, function: Callable, *args):
+    """What the function gives; its ValueErrors are words that follow the name of the file."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        raise ValueError(f"{path.relative_to(source)} {error}") from error
+
+
+def _recognise(source: Path) -> Layout:
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; {EXPECTED}")
+    for read in (read_bids, read_atlas, read_age_folders):
+        layout = read(source)
+        if layout is not None:
+            return layout
+    raise UserError(f"{source}: holds no scans; {EXPECTED}")
+
+
+def _modalities(scans: Iterable[Scan]) -> tuple[str, ...]:
+    """Every one that a scan has; a scan that lacks one of them is a problem, and not a reason to do without it."""
+    found = {modality for scan in scans for modality in scan.images}
+    return tuple(modality for modality in MODALITIES if modality in found) or MODALITIES[:1]

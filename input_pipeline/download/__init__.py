@@ -1,0 +1,90 @@
+"""The published files of a dataset, fetched and unpacked, where its licence allows it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+from fetal_jax.atomic import replacing_file, replacing_folder
+from fetal_jax.types import UserError
+from input_pipeline.download.archive import Extractor, Limits
+from input_pipeline.download.fetch import Patience, RemoteFile, fetch
+from input_pipeline.download.zenodo import Record, files_of
+
+MARKER = "downloaded.json"  # says what a folder holds; a folder that has one is whole
+RECORDS = {  # all CC BY 4.0
+    "fetal_head_biometry": Record(
+        8265464, ("Trans-*.zip", "Diverse Fetal Head Images.zip"), nested=("*segmentation*.zip",)
+    ),
+    "fetal_planes": Record(3904280, ("FETAL_PLANES_ZENODO.zip",)),
+    "hc18": Record(1327317, ("training_set*", "test_set*")),  # the version behind the DOI of all versions, 1322001
+}
+
+__all__ = ["MARKER", "RECORDS", "Limits", "Patience", "Record", "download"]
+
+
+def download(
+    record: Record,
+    folder: str | os.PathLike,
+    *,
+    limits: Limits | None = None,
+    patience: Patience | None = None,
+) -> pathlib.Path:
+    """Fetches the wanted files of a record and unpacks its archives into `folder`, which it returns.
+
+    What has arrived is kept in `FOLDER.download` until all of it is unpacked, and a later call goes on from there. The
+    folder takes its name only when it is whole; from then on nothing is asked of the network again. Files that are no
+    archives are kept as they are.
+    Raises UserError, one line that names the file or address and the remedy, if the record or a file of it cannot be
+    had, is not what the record says or is not safe to unpack, if the disk is too small, or if `folder` is another's.
+    """
+    folder = pathlib.Path(folder)
+    if _is_downloaded(record, folder):
+        return folder
+    patience = patience or Patience()
+    files = files_of(record, patience)
+    waiting = folder.with_name(folder.name + ".download")
+    waiting.mkdir(parents=True, exist_ok=True)
+    _check_space(files, waiting)
+    paths = [fetch(file, waiting, patience) for file in files]
+    with replacing_folder(folder) as scratch:
+        extractor = Extractor(scratch, limits or Limits())
+        for path in paths:
+            extractor.add(path, record.nested)
+        with replacing_file(scratch / MARKER) as partial:
+            partial.write_text(json.dumps(_identity(record) | {"files": [dataclasses.asdict(file) for file in files]}))
+    shutil.rmtree(waiting)
+    return folder
+
+
+def _identity(record: Record) -> dict:
+    return {"record": record.url, "wanted": list(record.wanted), "nested": list(record.nested)}
+
+
+def _is_downloaded(record: Record, folder: pathlib.Path) -> bool:
+    """Whether the folder is whole. Raises UserError if it is there and holds something else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads((folder / MARKER).read_text())
+        same = _identity(record).items() <= found.items()
+    except (OSError, ValueError, AttributeError):
+        same = False
+    if not same:
+        raise UserError(f"{folder}: is there already and is not {record.url}: remove it, or name another folder")
+    return True
+
+
+def _check_space(files: Sequence[RemoteFile], folder: pathlib.Path) -> None:
+    """Every byte is needed twice: as it arrives, and unpacked. Images do not shrink in an archive."""
+    paths = [folder / f"{file.name}{suffix}" for file in files for suffix in ("", ".part")]
+    arrived = sum(path.stat().st_size for path in paths if path.is_file())
+    needed = 2 * sum(file.size for file in files) - arrived
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: the disk has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed: make room, or name"
+            " a folder on another disk"
+        )
