@@ -12,7 +12,6 @@ import os
 import pathlib
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from input_pipeline import builders
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.deal import Case
 from input_pipeline.index import open_index
+from input_pipeline.once import Once
 from input_pipeline.transforms import Geometry
 
 
@@ -205,13 +205,7 @@ class NetImages:
         if dataset.facts.dims != 2:
             raise UserError(f"dataset {dataset.name} has volumes: this program takes images; draw patches of it")
         self._dataset, self._names, self._size = dataset, list(names), size
-        self._room = memory // (size * size * (dataset.facts.channels + 1))
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def names(self) -> list[str]:
-        return self._names
+        self._fitted = Once(self._fit, lambda item: item[0].nbytes + item[1].nbytes, memory)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -220,16 +214,11 @@ class NetImages:
         return f"NetImages({self._dataset.name}, {len(self)} images, size {self._size})"
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        # One decoder at a time: two threads asking for one image must not decode it twice.
-        with self._lock:
-            image, labels, geometry, spacing_mm = self._cache.get(i) or self._read(i)
+        image, labels, geometry, spacing_mm = self._fitted[i]
         return {"image": image, "labels": labels, "weights": geometry.weights(), "spacing_mm": spacing_mm}
 
-    def _read(self, i: int) -> tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]:
+    def _fit(self, i: int) -> tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]:
         record = self._dataset[self._names[i]]
         geometry = Geometry.fit(record.image.shape[:2], self._size)
         image, labels = geometry.image_to_net(record.image), geometry.labels_to_net(record.labels)
-        item = image, labels, geometry, geometry.spacing_to_net(record.spacing_mm)
-        if len(self._cache) < self._room:
-            self._cache[i] = item
-        return item
+        return image, labels, geometry, geometry.spacing_to_net(record.spacing_mm)

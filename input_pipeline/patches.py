@@ -5,7 +5,6 @@ content never depend on threads, and the whole state of the stream is one number
 """
 
 import dataclasses
-import threading
 from collections.abc import Sequence
 
 import grain
@@ -14,6 +13,7 @@ from jaxtyping import Float32, UInt8, UInt16, UInt32
 
 from fetal_jax.types import Batch, UserError
 from input_pipeline.dataset import Dataset
+from input_pipeline.once import Once
 from input_pipeline.tiles import Shape, crop
 
 SIDES = 0  # the axis of a volume [d h w] from the right to the left
@@ -45,13 +45,8 @@ class Volumes:
         """Raises UserError for a dataset of images."""
         if dataset.facts.dims != 3:
             raise UserError(f"dataset {dataset.name} has images: patches are drawn of volumes")
-        self._dataset, self._names, self._room = dataset, list(names), memory
-        self._cache: dict[int, Volume] = {}
-        self._lock = threading.Lock()
-
-    @property
-    def names(self) -> list[str]:
-        return self._names
+        self._dataset, self._names = dataset, list(names)
+        self._volumes = Once(self._read, lambda volume: volume.nbytes, memory)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -60,18 +55,12 @@ class Volumes:
         return f"Volumes({self._dataset.name}, {len(self)} volumes)"
 
     def __getitem__(self, i: int) -> Volume:
-        # One decoder at a time: two threads asking for one volume must not decode it twice.
-        with self._lock:
-            return self._cache.get(i) or self._read(i)
+        return self._volumes[i]
 
     def _read(self, i: int) -> Volume:
         record = self._dataset[self._names[i]]
         foreground = np.flatnonzero(record.labels).astype(np.uint32)
-        volume = Volume(record.image, record.labels, record.labelled, record.spacing_mm, foreground)
-        if volume.nbytes <= self._room:
-            self._cache[i] = volume
-            self._room -= volume.nbytes
-        return volume
+        return Volume(record.image, record.labels, record.labelled, record.spacing_mm, foreground)
 
 
 @dataclasses.dataclass(frozen=True)

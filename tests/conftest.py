@@ -51,6 +51,22 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def refused(tmp_path, capfd):
+    """Asserts that a folder cannot be prepared: one line with these words, nothing printed, and nothing left behind."""
+    from fetal_jax.types import UserError
+    from input_pipeline.dataset import prepare
+
+    def check(dataset, source, message):
+        with pytest.raises(UserError, match=message) as caught:
+            prepare(dataset, tmp_path / "refused", str(source))
+        assert "\n" not in str(caught.value)
+        assert list((tmp_path / "refused").iterdir()) == []
+        assert capfd.readouterr().err == ""
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def small_network():
     """`case_unet` for 32 x 32 grey images and one class: arguments of build_model, and random weights.

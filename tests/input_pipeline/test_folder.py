@@ -429,15 +429,10 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, folder, tmp_path, capfd):
+def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, folder, refused):
     harm, message = DAMAGE[damage]
     harm(folder)
-    data_dir = tmp_path / "data"
-    with pytest.raises(UserError, match=message) as caught:
-        prepare(folder, data_dir)
-    assert "\n" not in str(caught.value)
-    assert not data_dir.exists() or not any(data_dir.iterdir())
-    assert capfd.readouterr().err == ""
+    refused("folder", folder, message)
 
 
 def test_with_keep_going_bad_files_are_listed_and_the_rest_is_prepared(folder, tmp_path, capfd):
