@@ -59,6 +59,7 @@ class DatasetFacts:
     citation: str
     channels: int = 1  # of an image; the modalities of a volume
     dims: int = 2  # 2 for images [h w c], 3 for volumes [d h w c]
+    spacing: str = "unknown"  # where the size of a pixel is from, in words; the size itself is each example's own
 
     @property
     def foreground(self) -> tuple[str, ...]:

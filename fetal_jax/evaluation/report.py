@@ -85,6 +85,7 @@ def _render(report: Report) -> str:
         facts=report.facts,
         averages=AVERAGES,
         parts=_parts(report.splits),
+        dealt=_dealt(report.splits.get("request", {})),
         flow=_flow(report),
         charts=charts.of_training(report.metrics),
         columns=(columns := _columns(report)),
@@ -104,6 +105,22 @@ def _parts(splits: dict) -> list[dict]:
     subjects = splits.get("n_subjects", {})
     parts = splits.get("parts", {}).items()
     return [{"name": name, "images": len(names), "subjects": subjects.get(name)} for name, names in parts]
+
+
+def _dealt(request: dict) -> str:
+    """What a split was asked for, in words; empty where it does not say."""
+    if not request:
+        return ""
+    parts = ("labelled", "unlabelled", "validation", "test")
+    asked = ", ".join(f"{'all other' if request[part] == -1 else request[part]} {part}" for part in parts)
+    words = [f"{asked} ({request['unit']})"]
+    if request["stratify"]:
+        words.append(f"stratified by {', '.join(request['stratify'])}")
+    if request["folds"]:
+        words.append(f"tested on fold {request['fold']} of {request['folds']}")
+    if request["labelled_groups"]:
+        words.append(f"labelled only of {', '.join(request['labelled_groups'])}")
+    return "; ".join(words)
 
 
 def _stage_names(report: Report) -> list[str]:

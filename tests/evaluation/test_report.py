@@ -199,6 +199,15 @@ def test_the_page_tells_what_it_is(report, write):
         assert words in page.text
 
 
+def test_how_the_split_was_dealt_is_told(report, write):
+    request = {"labelled": 70, "unlabelled": -1, "validation": 15, "test": 0, "unit": "percent", "seed": 0}
+    request |= {"stratify": ["csp", "lv"], "folds": 5, "fold": 2, "labelled_groups": []}
+    text, _ = write(dataclasses.replace(report, splits=report.splits | {"request": request}))
+    assert "70 labelled, all other unlabelled, 15 validation, 0 test (percent); stratified by csp, lv; " in text
+    assert "tested on fold 2 of 5</dd>" in text
+    assert "Dealt by subject" not in write(report)[0]
+
+
 def test_the_page_stands_alone(report, write):
     html, page = write(report)
     links = [value for _, name, value in page.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]

@@ -25,6 +25,7 @@ FACTS = DatasetFacts(
         "Alzubaidi M, Agus M, Makhlouf M, Anver F, Alyafei K, Househ M. Large-scale annotation dataset for fetal head "
         "biometry in ultrasound images. Data in Brief 51: 109708, 2023. doi:10.5281/zenodo.8265464"
     ),
+    spacing="unknown: the published sizes do not say of which copy of an image",
 )
 CSP_FACTS = dataclasses.replace(
     FACTS,

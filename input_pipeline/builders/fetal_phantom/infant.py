@@ -31,6 +31,7 @@ FACTS = DatasetFacts(
     citation="fetal_jax phantom; growth and contrast as described by Sun et al., MLMI 2020, see docs/phantom.md",
     channels=len(infant_physics.MODALITIES),
     dims=3,
+    spacing="exact, as simulated",
 )
 
 

@@ -26,6 +26,7 @@ FACTS = DatasetFacts(
         "networks for automatic classification of common maternal fetal ultrasound planes. Scientific Reports 10: "
         "10200, 2020. doi:10.5281/zenodo.3904280"
     ),
+    spacing="unknown: images were cut and resized before publication",
 )
 
 

@@ -24,6 +24,7 @@ FACTS = DatasetFacts(
     subject_rule="the name up to the first underscore",
     licence="yours",
     citation="",
+    spacing="of the table or the settings, else as the file says, else unknown",
 )
 
 

@@ -23,6 +23,7 @@ FACTS = DatasetFacts(
         "van den Heuvel TLA, de Bruijn D, de Korte CL, van Ginneken B. Automated measurement of fetal head "
         "circumference using 2D ultrasound images. PLoS ONE 13(8): e0200412, 2018. doi:10.5281/zenodo.1322001"
     ),
+    spacing="the published pixel size of each image",
 )
 OFFICIAL_TEST_FACTS = dataclasses.replace(
     FACTS,

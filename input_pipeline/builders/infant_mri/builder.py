@@ -23,6 +23,7 @@ FACTS = DatasetFacts(
     citation="",
     channels=len(MODALITIES),
     dims=3,
+    spacing="of the NIfTI header",
 )
 
 
