@@ -43,6 +43,7 @@ ROOMS = {
         "input_pipeline.transforms",
         "input_pipeline.augment",
         "input_pipeline.images",
+        "input_pipeline.formats",
     },
 }
 PLAIN = ("layers", "models", "losses", "metrics")  # rooms that take plain arguments

@@ -17,13 +17,13 @@ from fetal_jax.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.folder.dummy import SHAPE, dummy_data, write_dicom, write_nifti
-from input_pipeline.builders.folder.files import read, stem
 from input_pipeline.builders.folder.masks import class_ids
 from input_pipeline.builders.folder.settings import Settings
 from input_pipeline.builders.folder.source import read_source
-from input_pipeline.builders.folder.stack import to_8_bits
 from input_pipeline.dataset import Dataset, describe_all
 from input_pipeline.dataset import prepare as prepare_dataset
+from input_pipeline.formats.files import read, stem
+from input_pipeline.formats.stack import to_8_bits
 
 MIXED = Path(__file__).parent.parent / "data" / "mixed_folder"
 RAMP = np.arange(48 * 64).reshape(SHAPE)

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from input_pipeline.builders.folder.settings import Settings
-from input_pipeline.builders.folder.stack import Stack
+from input_pipeline.formats.stack import Stack
 
 MAX_ID = 32  # of masks without a list of classes; more is no mask but an image
 

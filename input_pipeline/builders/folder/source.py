@@ -9,10 +9,10 @@ from jaxtyping import UInt8
 
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline.builders import common
-from input_pipeline.builders.folder.files import read, stem
 from input_pipeline.builders.folder.masks import class_ids
 from input_pipeline.builders.folder.settings import PALETTE, SUBJECTS, Settings, read_settings
-from input_pipeline.builders.folder.stack import Stack
+from input_pipeline.formats.files import read, stem
+from input_pipeline.formats.stack import Stack
 
 IMAGES, MASKS, UNLABELLED = "images", "masks", "unlabelled"
 REMEDY = "correct or remove these files"

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from input_pipeline.builders.folder.stack import Stack, known_spacing
+from input_pipeline.formats.stack import Stack, known_spacing
 from input_pipeline.images import check_size
 
 

@@ -9,7 +9,7 @@ from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.pixels.utils import get_nr_frames
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
-from input_pipeline.builders.folder.stack import Stack, known_spacing
+from input_pipeline.formats.stack import Stack, known_spacing
 from input_pipeline.images import check_size
 
 CENTIMETRES, TISSUE_2D = 3, 1  # codes of an ultrasound region's units and format

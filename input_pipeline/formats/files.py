@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from input_pipeline.builders.folder.dicom import is_dicom, read_dicom
-from input_pipeline.builders.folder.nifti import read_nifti
-from input_pipeline.builders.folder.stack import Stack
+from input_pipeline.formats.dicom import is_dicom, read_dicom
+from input_pipeline.formats.nifti import read_nifti
+from input_pipeline.formats.stack import Stack
 from input_pipeline.images import JPEG, PNG, TIFF, decode
 
 SUFFIXES = {
