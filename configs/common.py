@@ -38,7 +38,7 @@ OWN = {"seed": 0, "unit": "images", "stratify": (), "folds": 0, "fold": 0, "labe
 def parse_argument(argument: str, **defaults: Any) -> dict[str, Any]:
     """`"dataset=hc18,size=128"` over typed defaults. Raises UserError for an unknown key or a value of another type."""
     values = dict(defaults)
-    for pair in filter(None, argument.split(",")):
+    for pair in _pairs(argument, defaults):
         key, _, text = pair.partition("=")
         if key not in defaults:
             close = difflib.get_close_matches(key, defaults, n=1)
@@ -50,6 +50,17 @@ def parse_argument(argument: str, **defaults: Any) -> dict[str, Any]:
             kind = type(defaults[key]).__name__
             raise UserError(f"config argument {key!r} must be of type {kind}: got {text!r}") from None
     return values
+
+
+def _pairs(argument: str, defaults: Mapping[str, Any]) -> list[str]:
+    """The `key=value` of an argument; options of a dataset, `dataset=NAME:key=value,key=value`, stay with it."""
+    pairs: list[str] = []
+    for pair in filter(None, argument.split(",")):
+        if pairs and pairs[-1].startswith("dataset=") and ":" in pairs[-1] and pair.partition("=")[0] not in defaults:
+            pairs[-1] += f",{pair}"
+        else:
+            pairs.append(pair)
+    return pairs
 
 
 def choose(key: str, value: str, table: Mapping[str, Any]) -> Any:

@@ -34,7 +34,7 @@ DATASETS = {
     },
     "fetal_head_biometry": {
         "structures": (),
-        "split": OF_THE_LABELLED | {"stratify": ("csp", "lv")},
+        "split": OF_THE_LABELLED | {"stratify": ("csp",)},  # every variant has it
     },
     # All classes of the user's own images.
     "folder": {
@@ -67,10 +67,12 @@ def get_config(argument: str = "") -> ConfigDict:
     config.size = arg["size"]
     config.intensity = "unit"  # of the network's input: unit, [0, 1], or symmetric, [-1, 1]
     config.batch_size = 8
-    config.unlabelled_per_batch = 4
+    # Without a pool there is nothing to re-train on.
+    has_pool = config.split.unlabelled != 0
+    config.unlabelled_per_batch = 4 if has_pool else 0
     config.model = ConfigDict({"name": arg["model"], "dropout": 0.1, "bn_momentum": 0.9})
     config.optimizer = ConfigDict({"name": "adam", "weight_decay": 1e-4, "clip": 1.0})
-    config.protocol = ("decoder", "fine_tune", "retrain")
+    config.protocol = ("decoder", "fine_tune", "retrain") if has_pool else ("decoder", "fine_tune")
     config.rounds = 1  # of LABEL -> RETRAIN
     config.stages = _stages(epochs, arg["labeller"])
     config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "ignore"})

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it.
 """
 
 import argparse
+import dataclasses
 import pathlib
 
 
@@ -132,7 +133,11 @@ def _split(args: argparse.Namespace) -> None:
         raise UserError(f"--protocol {args.protocol} is unknown: choose one of {', '.join(SPLITS)}")
     request = Request.from_dict(SPLITS[args.protocol] | {"seed": args.seed})
     dataset = Dataset(args.dataset, data_dir(args))
+    shown = tuple(word for word in request.stratify if word in dataset.facts.foreground)
+    request = dataclasses.replace(request, stratify=shown)  # a variant may lack a structure of the protocol
     splits = make_splits(dataset.cases(), request, dataset.version)
+    if args.out.is_dir() or not args.out.parent.is_dir():
+        raise UserError(f"--out {args.out} cannot be written: give a file in a folder that exists")
     splits.save(args.out)
     for part, n in splits.n_images.items():
         print(f"{part:12}{n:8} images of {splits.n_subjects[part]} subjects")

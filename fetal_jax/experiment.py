@@ -49,7 +49,10 @@ class Experiment:
         configs.reject_unread(s)
         self._check_numbers(request)
         self._check_names()
-        n_classes = len(select(builders.facts(dataset, data_dir), structures)[0].classes)
+        facts, _ = select(builders.facts(dataset, data_dir), structures)
+        if facts.dims != 2:
+            raise UserError(f"dataset {dataset} has volumes: the networks of this version take images")
+        n_classes = len(facts.classes)
         self.model_settings = {"num_classes": 1 if n_classes == 2 else n_classes} | model
         self.model = build_model(**self.model_settings)
         self.dataset = Dataset(dataset, data_dir, structures)

@@ -5,11 +5,14 @@ Every file is decoded once: `NetImages` keeps what a network sees, small and in 
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
+import hashlib
 import io
 import itertools
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +25,13 @@ from jaxtyping import Bool, Int64, UInt8
 from fetal_jax.atomic import replacing_folder, surviving_folder
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline import builders
-from input_pipeline.builders.common import SPLIT
+from input_pipeline.builders.common import SHOWN, SPLIT
 from input_pipeline.deal import Case
-from input_pipeline.index import open_index
+from input_pipeline.index import Index, open_index
 from input_pipeline.once import Once
 from input_pipeline.transforms import Geometry
+
+SCRATCH = ".preparing-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +82,13 @@ def prepare(
         if source is not None:
             print(f"{dataset} is prepared already in {path}: --overwrite does it again", file=sys.stderr)
         return builders.builder(dataset, str(data_dir))
+    if path.exists() and source is None and builders.needs_source(dataset):
+        raise UserError(f"--overwrite prepares {dataset} from its files again: name their folder with --source DIR")
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     settings = {"source": source, "keep_going": keep_going} if source is not None else {}
     data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".preparing-") as scratch:
+    with _scratch(data_dir) as scratch:
         builder = builders.builder(dataset, scratch, **settings)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
             builder.download_and_prepare()
@@ -89,6 +96,27 @@ def prepare(
         with replacing_folder(path) as partial:
             os.replace(builder.data_dir, partial)
     return builders.builder(dataset, str(data_dir))
+
+
+@contextlib.contextmanager
+def _scratch(data_dir: pathlib.Path) -> Iterator[str]:
+    """A folder to prepare in, held by a lock; those that no living process holds were left by a kill, and go."""
+    for left in data_dir.glob(f"{SCRATCH}*"):
+        with contextlib.suppress(BlockingIOError), _locked(left):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=SCRATCH) as scratch, _locked(pathlib.Path(scratch)):
+        yield scratch
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Raises BlockingIOError if another process holds the folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def describe_all(data_dir: pathlib.Path) -> list[str]:
@@ -108,7 +136,7 @@ class Dataset:
 
     Attributes:
       facts: those of the selected structures.
-      version: name, version and a digest of every pixel.
+      version: name, version and a digest of every pixel and of the classes.
       index: what is known of each example without reading it; its rows are in the order of `names`, and its class ids
         are those of the dataset, whatever is selected.
     """
@@ -122,8 +150,8 @@ class Dataset:
         builder = prepare(self.name, data_dir)
         self.facts, self._new_id = select(builders.facts(self.name, data_dir), structures)
         self.index = open_index(builder)
-        self.version = f"{self.name}:{builder.version}:{self.index.digest[:16]}"
-        self.notes: list[str] = list((builder.info.metadata or {}).get("notes", ()))
+        self.version = f"{self.name}:{builder.version}:{_digest(builders.facts(self.name, data_dir), self.index)[:16]}"
+        self.notes = _notes(builder.info.metadata or {})
         self._examples = builder.as_data_source(split=SPLIT)
         self._row = {name: i for i, name in enumerate(self.index.names)}
         self.subjects = dict(zip(self.index.names, self.index.subjects, strict=True))
@@ -175,6 +203,19 @@ class Dataset:
     def records(self, names: Sequence[str]) -> Iterator[Record]:
         """The named examples, one by one, each once."""
         return (self[name] for name in names)
+
+
+def _digest(facts: DatasetFacts, index: Index) -> str:
+    """Of every pixel, and of what the class ids mean."""
+    return hashlib.sha256(f"{index.digest} {facts.classes}".encode()).hexdigest()
+
+
+def _notes(metadata: Mapping[str, Any]) -> list[str]:
+    """What a user should know of how the dataset was prepared."""
+    left_out = metadata.get("left_out", ())
+    more = f"; and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+    told = [f"{len(left_out)} problems were left out: {'; '.join(left_out[:SHOWN])}{more}"] if left_out else []
+    return [*metadata.get("notes", ()), *told]
 
 
 def select(facts: DatasetFacts, structures: Sequence[str]) -> tuple[DatasetFacts, np.ndarray]:

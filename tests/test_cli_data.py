@@ -15,7 +15,9 @@ from configs import common
 from fetal_jax import cli_data, config
 from fetal_jax.cli import main
 from fetal_jax.experiment import Experiment
+from input_pipeline import dataset as dataset_module
 from input_pipeline import download
+from input_pipeline.builders.fetal_head_biometry.dummy import dummy_data as biometry_dummy
 from input_pipeline.builders.fetal_planes.dummy import dummy_data as planes_dummy
 from input_pipeline.builders.folder.dummy import dummy_data as folder_dummy
 from input_pipeline.builders.hc18.dummy import dummy_data as hc18_dummy
@@ -99,7 +101,7 @@ def test_planes_go_by_their_option_and_bad_files_can_be_left_out(tmp_path, capsy
 def test_describe_writes_what_it_says_and_a_config_that_loads(data_dir, tmp_path, capsys):
     assert data(data_dir, "describe", TINY, "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
-    assert "24" in said
+    assert "24: 24 labelled, 0 unlabelled" in said
     assert cv2.imread(str(tmp_path / "out" / "contact_sheet.png")).shape[1] > 600
     assert json.loads((tmp_path / "out" / "description.json").read_text())
     settings = config.load(str(tmp_path / "out" / "config.py"))
@@ -127,7 +129,7 @@ def test_an_audit_of_a_split_by_images_names_the_subjects_that_leak(data_dir, tm
     (tmp_path / "split.csv").write_text("\n".join(["name,part", *rows]))
     arguments = ("audit", TINY, "--splits", tmp_path / "split.csv", "--out", tmp_path / "out")
     assert data(data_dir, *arguments) == 0
-    assert "8" in capsys.readouterr().out
+    assert "8 of 8" in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "audit.json").read_text())
     assert "S003" in json.dumps(found["leaks"])
     assert cv2.imread(str(tmp_path / "out" / "audit.png")) is not None
@@ -154,6 +156,38 @@ def test_a_manifest_is_written_with_its_hash(tmp_path, capsys, monkeypatch):
     written = json.loads((tmp_path / "splits.json").read_text())
     assert written["hash"][:16] in capsys.readouterr().out
     assert written["request"]["unit"] == "percent"
+
+
+def test_a_protocol_is_stratified_by_the_structures_that_a_variant_has(tmp_path, capsys, monkeypatch):
+    halves = {"unit": "percent", "labelled": 50, "unlabelled": 0, "validation": 0, "test": 50}
+    monkeypatch.setitem(common.SPLITS, "halves", halves | {"stratify": ("csp", "lv")})
+    biometry_dummy(tmp_path / "raw")
+    variant, out = "fetal_head_biometry:variant=csp", tmp_path / "splits.json"
+    assert data(tmp_path / "data", "prepare", variant, "--source", tmp_path / "raw") == 0
+    assert data(tmp_path / "data", "split", variant, "--protocol", "halves", "--out", out) == 0
+    assert json.loads(out.read_text())["request"]["stratify"] == ["csp"]
+    capsys.readouterr()
+    missing = tmp_path / "no" / "splits.json"
+    assert data(tmp_path / "data", "split", variant, "--protocol", "halves", "--out", missing) == 2
+    assert "give a file in a folder that exists" in capsys.readouterr().err
+
+
+def test_preparing_again_needs_the_files_again(tmp_path, capsys):
+    hc18_dummy(tmp_path / "raw")
+    assert data(tmp_path / "data", "prepare", "hc18", "--source", tmp_path / "raw") == 0
+    assert data(tmp_path / "data", "prepare", "hc18", "--overwrite") == 2
+    assert "--overwrite prepares hc18 from its files again: name their folder with --source" in capsys.readouterr().err
+    assert len(Dataset("hc18", tmp_path / "data")) == 8
+
+
+def test_what_a_killed_preparation_left_goes_with_the_next_one(tmp_path):
+    hc18_dummy(tmp_path / "raw")
+    (tmp_path / "data" / ".preparing-killed" / "hc18").mkdir(parents=True)
+    held = tmp_path / "data" / ".preparing-alive"
+    held.mkdir()
+    with dataset_module._locked(held):
+        assert data(tmp_path / "data", "prepare", "hc18", "--source", tmp_path / "raw") == 0
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"hc18", ".preparing-alive"}
 
 
 def test_listing_names_every_dataset(data_dir, capsys):

@@ -89,6 +89,25 @@ def test_the_intensity_travels_into_the_model_card(make):
         make(intensity="signed")
 
 
+def test_without_a_pool_nothing_is_retrained(make):
+    values = config.load("configs/ss_case_unet.py:dataset=hc18,split=attention_resunet")
+    assert values["protocol"] == ["decoder", "fine_tune"]
+    assert values["unlabelled_per_batch"] == 0
+
+
+def test_options_of_a_dataset_stay_with_it_in_a_config_argument():
+    values = config.load("configs/ss_case_unet.py:dataset=fetal_head_biometry:plane=diverse,variant=csp,size=64")
+    assert values["dataset"] == "fetal_head_biometry:plane=diverse,variant=csp"
+    assert values["size"] == 64
+    with pytest.raises(UserError, match="config argument 'sise' is unknown"):
+        config.load("configs/ss_case_unet.py:dataset=hc18,sise=64")
+
+
+def test_volumes_are_refused_before_anything_is_written(make, data_dir):
+    with pytest.raises(UserError, match="dataset fetal_phantom/infant_tiny has volumes: the networks of this version"):
+        make(dataset="fetal_phantom/infant_tiny", structures="wm")
+
+
 def test_published_splits_go_by_name():
     values = config.load("configs/ss_case_unet.py:dataset=hc18,split=trans_thalamic")["split"]
     assert (values["unit"], values["labelled"], values["validation"], values["test"]) == ("percent", 70, 15, 15)
@@ -122,7 +141,7 @@ def test_a_dataset_has_one_canonical_name(name, canonical):
     [
         ("fetal_planes:plane=sagittal", "has no plane=sagittal: choose plane from brain, trans-cerebellum, trans-thal"),
         ("fetal_planes:view=brain", "has no view=brain: choose view from none"),
-        ("folder/my data", "has no config 'my data'"),
+        ("folder/my data", "'my data' is no name: use letters, digits and underscores"),
         ("folders", "dataset 'folders' is unknown: .*; did you mean 'folder'"),
     ],
 )

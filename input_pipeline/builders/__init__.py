@@ -4,13 +4,15 @@ Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS b
 `name`, `name/config` or `name:key=value`: `hc18`, `fetal_phantom/both`, `fetal_planes:plane=trans-cerebellum`.
 """
 
+import contextlib
 import difflib
 import importlib
 import inspect
 import os
 import pathlib
+from collections.abc import Iterator
 
-import tensorflow_datasets as tfds
+from absl import logging
 
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline.builders import common
@@ -51,25 +53,43 @@ def _same(a: str, b: str) -> bool:
     return a.replace("_", "-").lower() == b.replace("_", "-").lower()
 
 
-def _config(dataset: str) -> str | tfds.core.BuilderConfig | None:
+def _config(dataset: str) -> str | common.Config | None:
     """The config that a canonical name asks for; a dataset that takes any gets one of that name."""
     name, _, config = dataset.partition("/")
     cls = _module(name).Builder
     known = tuple(cls.builder_configs)
     if not config or config in known:
         return config or None
-    if getattr(cls, "ANY_CONFIG", False) and config.isidentifier():
-        return tfds.core.BuilderConfig(name=config)
-    raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
+    if not getattr(cls, "ANY_CONFIG", False):
+        raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
+    if not config.isidentifier():
+        raise UserError(f"dataset {dataset!r}: {config!r} is no name: use letters, digits and underscores")
+    return common.Config(name=config)
 
 
 def builder(dataset: str, data_dir: str, **kwargs):
     """The TFDS builder of a dataset under `data_dir`. `kwargs` go to the builder class."""
     dataset = canonical(dataset)
     cls = _module(dataset).Builder
-    if "source" in kwargs and "source" not in inspect.signature(cls).parameters:
+    if "source" in kwargs and not needs_source(dataset):
         raise UserError(f"dataset {dataset!r} is generated: leave out --source")
-    return cls(data_dir=data_dir, config=_config(dataset), file_format="array_record", **kwargs)
+    with _absl_silent():  # about a config that no class lists
+        return cls(data_dir=data_dir, config=_config(dataset), file_format="array_record", **kwargs)
+
+
+@contextlib.contextmanager
+def _absl_silent() -> Iterator[None]:
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def needs_source(dataset: str) -> bool:
+    """Whether the dataset is read from a folder of the user's; the others are generated."""
+    return "source" in inspect.signature(_module(canonical(dataset)).Builder).parameters
 
 
 def facts(dataset: str, data_dir: str | os.PathLike | None = None) -> DatasetFacts:

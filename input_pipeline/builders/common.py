@@ -65,6 +65,13 @@ def volume_features(channels: int | None, **extra) -> tfds.features.FeaturesDict
     return tfds.features.FeaturesDict({"image": image, "labels": labels, "group": group, **_known(3), **extra})
 
 
+def check_words(**words: str) -> None:
+    """Raises UserError for a name or subject with a control character, such as a line break."""
+    for key, word in words.items():
+        if not word.isprintable():
+            raise UserError(f"the {key} {word!r} has a character that cannot be printed: rename it")
+
+
 def _known(dims: int) -> dict[str, Any]:
     return {
         "labelled": np.bool_,  # False: `labels` is all background and means nothing
@@ -158,6 +165,7 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self):
         for example in self.examples(self._reading.items):
+            check_words(name=example["name"], subject=example["subject"], group=example.get("group", ""))
             yield example["name"], encoded(example)
 
 
@@ -171,7 +179,8 @@ def stored_facts(metadata: dict[str, Any]) -> DatasetFacts | None:
     """The facts that a builder kept beside its records, if it did."""
     if "facts" not in metadata:
         return None
-    facts = dict(metadata["facts"])
+    known = {field.name for field in dataclasses.fields(DatasetFacts)}
+    facts = {key: value for key, value in metadata["facts"].items() if key in known}  # another version may know more
     return DatasetFacts(**facts | {"classes": tuple(facts["classes"]), "colours": tuple(map(tuple, facts["colours"]))})
 
 

@@ -76,7 +76,7 @@ def weighting(found: Description) -> Choice:
     """Inverse frequencies where a structure has less than 1 % of the pixels."""
     rarest = min(found.structures, key=lambda each: each.share)
     rule = "inverse_frequency" if rarest.share < SMALL else "none"
-    reason = f"{rarest.name}, the rarest structure, has {100 * rarest.share:.2g} % of the pixels"
+    reason = f"{rarest.name}, the rarest structure, has {100 * rarest.share:.3g} % of the pixels"
     if rule == "none":
         return Choice({"class_weights.rule": rule}, f"{reason}: enough for the cross-entropy to see it (1 %)")
     weights = ", ".join(f"{name} {weight:.2g}" for name, weight in weights_by_class(found).items())

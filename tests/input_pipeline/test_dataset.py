@@ -1,5 +1,6 @@
 """A prepared dataset: which classes, which facts, and every file decoded once."""
 
+import json
 import threading
 
 import numpy as np
@@ -9,6 +10,7 @@ from fetal_jax.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.fetal_phantom import FACTS, FetalPhantom
 from input_pipeline.builders.fetal_phantom.builder import frame_of
+from input_pipeline.builders.folder.dummy import dummy_data
 from input_pipeline.dataset import Dataset, NetImages, default_data_dir, describe_all, prepare, select
 from input_pipeline.transforms import Geometry
 
@@ -139,6 +141,23 @@ def test_the_index_counts_what_is_selected(data_dir):
     assert chosen.class_pixels().shape == (24, 3)
     for name, pixels in zip(names, counted, strict=True):
         assert chosen.shows[name] == {word for word, n in zip(("cerebellum", "csp"), pixels[1:], strict=True) if n}
+
+
+def test_the_version_is_of_the_classes_too(tmp_path):
+    dummy_data(tmp_path / "mine")
+    versions = []
+    for name in ("head", "tail"):
+        (tmp_path / "mine" / "dataset.json").write_text(json.dumps({"classes": ["background", name]}))
+        prepare("folder", tmp_path / "data", str(tmp_path / "mine"), overwrite=True)
+        versions.append(Dataset("folder", tmp_path / "data").version)
+    assert versions[0] != versions[1]
+
+
+def test_what_was_left_out_is_among_the_notes(tmp_path):
+    dummy_data(tmp_path / "mine")
+    (tmp_path / "mine" / "images" / "S01_a.png").write_bytes(b"")
+    prepare("folder", tmp_path / "data", str(tmp_path / "mine"), keep_going=True)
+    assert Dataset("folder", tmp_path / "data").notes == ["1 problems were left out: S01_a.png is empty"]
 
 
 def test_what_does_not_fit_into_memory_is_decoded_again(data_dir, monkeypatch):
