@@ -88,8 +88,8 @@ def _add_predict(commands) -> None:
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--overlay", action="store_true", help="also draw the outlines on the images")
     parser.add_argument("--tta", action="store_true", help="average over the image and its two mirror images")
-    parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size, for areas in square millimetres")
-    parser.add_argument("paths", nargs="+", type=pathlib.Path, help="images, or folders of images")
+    parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size for areas; else the file's")
+    parser.add_argument("paths", nargs="+", type=pathlib.Path, help="image files of any format, or folders of them")
     parser.set_defaults(run=_predict)
 
 

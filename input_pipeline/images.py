@@ -5,6 +5,8 @@ import io
 import math
 import os
 import struct
+import tempfile
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +24,14 @@ from fetal_jax.types import UserError
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 TIFF = (b"II*\0", b"MM\0*")
+# Of libjpeg and libpng.
+DAMAGE_PRINTED = (b"Corrupt JPEG data", b"Premature end of JPEG file", b"libpng error")
+_STDERR_LOCK = threading.Lock()  # the process has but one
 END_OF_JPEG = b"\xff\xd9"
 MAX_PIXELS = 100_000_000
 # Tags of a TIFF directory (TIFF 6.0, section 8 and 15).
-WIDTH, LENGTH = 256, 257
+WIDTH, LENGTH, PHOTOMETRIC = 256, 257, 262
+KNOWN_COLOURS = (0, 1, 2, 3, 6)  # white is zero, black is zero, RGB, palette, YCbCr
 STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES = 273, 279, 324, 325
 
 
@@ -69,12 +75,14 @@ def decode(data: bytes) -> np.ndarray:
     if not _is_whole(data):
         raise ValueError("is damaged or cut off")
     check_size(_size(data))
-    with _silent_opencv():
+    if data.startswith(TIFF) and _tiff_tags(data).get(PHOTOMETRIC) not in KNOWN_COLOURS:
+        raise ValueError("has colours that are not RGB (such as CMYK or Lab)")
+    with _silent_opencv(), _captured_stderr() as printed:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
             image = None
-    if image is None:
+    if image is None or any(words in b"".join(printed) for words in DAMAGE_PRINTED):
         known = data.startswith((PNG, JPEG, *TIFF))
         raise ValueError("is damaged or cut off" if known else "is not a readable image")
     return image
@@ -88,6 +96,23 @@ def _silent_opencv() -> Iterator[None]:
         yield
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator[list[bytes]]:
+    """What C libraries print meanwhile; it is in the list at the end. They make an image of a damaged JPEG and tell
+    of the damage nowhere else."""
+    printed: list[bytes] = []
+    with _STDERR_LOCK, tempfile.TemporaryFile() as file:
+        own = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield printed
+        finally:
+            os.dup2(own, 2)
+            os.close(own)
+            file.seek(0)
+            printed.append(file.read())
 
 
 def check_size(shape: Sequence[int]) -> None:

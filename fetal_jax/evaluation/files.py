@@ -1,4 +1,4 @@
-"""Predicting image files: masks in the native size of each, a table, and pictures if wanted."""
+"""Predicting image files of any format: masks in the native size of each, a table, and pictures if wanted."""
 
 import csv
 import math
@@ -13,9 +13,9 @@ from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.evaluation.pictures import outline
 from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
 from fetal_jax.types import UserError
-from input_pipeline.images import read_grey
+from input_pipeline.formats import KIND_OF, Stack, read, stem
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+SUFFIXES = tuple(KIND_OF)
 
 
 def predict_files(
@@ -29,38 +29,51 @@ def predict_files(
 ) -> Iterator[str]:
     """Segments images; yields a line for each.
 
-    Writes `out/NAME.png` (class ids 0..C-1, native size), `out/NAME_overlay.png` if `overlay`, and
-    `out/predictions.csv` with a row an image and class. Every input is read once before anything is written.
+    A file is PNG, JPEG, BMP, TIFF, NIfTI or DICOM, and has the grey values that preparation gives it. Its pixel size is
+    `spacing_mm`, else its own, else unknown. A volume or film is segmented frame by frame (a NIfTI along its last axis)
+    and its frames are called NAME_000, NAME_001, ...; other files NAME.
 
-    Raises UserError naming the file that is missing, no image, or would overwrite another's mask.
+    Writes `out/NAME.png` (class ids 0..C-1, native size) whatever the format, `out/NAME_overlay.png` if `overlay`, and
+    `out/predictions.csv` with a row a frame and class. Every input is read once before anything is written, and one is
+    in memory at a time.
+
+    Raises UserError naming the file that is missing, cannot be read, or would overwrite another's mask.
     """
     segmenter = segmenters.load(str(model))
     segmenter = segmenter.with_flips() if tta else segmenter
     if spacing_mm is not None and not 0 < spacing_mm < math.inf:
         raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
     files = _image_files(paths)
-    for file in files:
-        read_grey(file)
-    _check_names(files, out, ("", "_overlay") if overlay else ("",))
+    names = [_frame_names(file, _read(file)) for file in files]
+    _check_names(files, names, out, ("", "_overlay") if overlay else ("",))
     out.mkdir(parents=True, exist_ok=True)
-    spacing = (spacing_mm, spacing_mm) if spacing_mm else None
     rows = []
     for file in files:
-        image = read_grey(file)
-        answer = segmenter(image, spacing)
-        _write_png(out / f"{file.stem}.png", answer.labels)
-        if overlay:
-            _write_png(out / f"{file.stem}_overlay.png", _drawn(image, answer, segmenter))
-        rows += _rows(file, answer, segmenter)
-        yield f"{file} -> {out / file.stem}.png"
+        for line, new in _predict_file(file, segmenter, out, spacing_mm, overlay):
+            rows += new
+            yield line
     _write_table(out / "predictions.csv", rows)
+
+
+def _predict_file(
+    file: pathlib.Path, segmenter: Segmenter, out: pathlib.Path, spacing_mm: float | None, overlay: bool
+) -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """Writes what belongs to each frame; yields its line and its rows. Nothing of the file stays in memory."""
+    stack = _read(file)
+    spacing = (spacing_mm, spacing_mm) if spacing_mm else stack.spacing_mm
+    for name, image in zip(_frame_names(file, stack), stack.grey(), strict=True):
+        answer = segmenter(image, spacing)
+        _write_png(out / f"{name}.png", answer.labels)
+        if overlay:
+            _write_png(out / f"{name}_overlay.png", _drawn(image, answer, segmenter))
+        yield f"{file} -> {out / name}.png", _rows(name, file, answer, segmenter)
 
 
 def _image_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     files: list[pathlib.Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            found = sorted(p for p in path.iterdir() if _is_image(p))
             if not found:
                 raise UserError(f"{path} holds no image: it needs files ending in {', '.join(SUFFIXES)}")
             files += found
@@ -71,12 +84,33 @@ def _image_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
     return files
 
 
-def _check_names(files: Sequence[pathlib.Path], out: pathlib.Path, endings: Sequence[str]) -> None:
+def _is_image(path: pathlib.Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def _read(path: pathlib.Path) -> Stack:
+    try:
+        return read(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error}): check its rights, or remove it") from error
+    except ValueError as error:
+        raise UserError(f"{path} {error}: export it again, or remove it") from error
+
+
+def _frame_names(file: pathlib.Path, stack: Stack) -> list[str]:
+    """As preparation calls them."""
+    name = stem(file)
+    return [f"{name}_{i:03d}" for i in range(len(stack.frames))] if stack.is_volume else [name]
+
+
+def _check_names(
+    files: Sequence[pathlib.Path], names: Sequence[Sequence[str]], out: pathlib.Path, endings: Sequence[str]
+) -> None:
     seen: dict[str, pathlib.Path] = {}
-    for file in files:
+    for file, frames in zip(files, names, strict=True):
         if file.parent.resolve() == out.resolve():
             raise UserError(f"--out {out} is the folder of {file}: its images would be overwritten, choose another")
-        for name in (file.stem + ending for ending in endings):
+        for name in (frame + ending for frame in frames for ending in endings):
             if name in seen:
                 raise UserError(f"{file} and {seen[name]} would both write {name}.png: predict them into two folders")
             seen[name] = file
@@ -93,18 +127,18 @@ def _write_png(path: pathlib.Path, array: np.ndarray) -> None:
             raise UserError(f"cannot write {path}: check that the folder is writable and the disk is not full")
 
 
-def _rows(file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> list[dict[str, object]]:
+def _rows(name: str, file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> list[dict[str, object]]:
     rows = []
-    for i, name in enumerate(segmenter.card.facts.classes):
+    for i, structure in enumerate(segmenter.card.facts.classes):
         if i:
             mask = answer.labels == i
-            area = answer.area_mm2[name]
+            area = answer.area_mm2[structure]
             confidence = f"{answer.probs[..., i][mask].mean():.4f}" if mask.any() else ""
             rows.append(
                 {
-                    "name": file.stem,
+                    "name": name,
                     "file": str(file),
-                    "class": name,
+                    "class": structure,
                     "pixels": int(mask.sum()),
                     "area_mm2": "" if area is None else f"{area:.3f}",
                     "confidence": confidence,

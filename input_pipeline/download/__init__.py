@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from fetal_jax.atomic import replacing_file, replacing_folder
 from fetal_jax.types import UserError
 from input_pipeline.download.archive import Extractor, Limits
+from input_pipeline.download.claim import LOCK, claimed
 from input_pipeline.download.fetch import Patience, RemoteFile, fetch
 from input_pipeline.download.zenodo import Record, files_of
 
@@ -38,7 +39,8 @@ def download(
     folder takes its name only when it is whole; from then on nothing is asked of the network again. Files that are no
     archives are kept as they are.
     Raises UserError, one line that names the file or address and the remedy, if the record or a file of it cannot be
-    had, is not what the record says or is not safe to unpack, if the disk is too small, or if `folder` is another's.
+    had, is not what the record says or is not safe to unpack, if the disk is too small, if `folder` is another's, or
+    if another download into it is going on.
     """
     folder = pathlib.Path(folder)
     if _is_downloaded(record, folder):
@@ -46,17 +48,29 @@ def download(
     patience = patience or Patience()
     files = files_of(record, patience)
     waiting = folder.with_name(folder.name + ".download")
-    waiting.mkdir(parents=True, exist_ok=True)
-    _check_space(files, waiting)
-    paths = [fetch(file, waiting, patience) for file in files]
-    with replacing_folder(folder) as scratch:
-        extractor = Extractor(scratch, limits or Limits())
-        for path in paths:
-            extractor.add(path, record.nested)
-        with replacing_file(scratch / MARKER) as partial:
-            partial.write_text(json.dumps(_identity(record) | {"files": [dataclasses.asdict(file) for file in files]}))
-    shutil.rmtree(waiting)
+    with claimed(waiting):
+        if _is_downloaded(record, folder):  # by another call, since we looked
+            return folder
+        _check_space(files, waiting)
+        paths = [fetch(file, waiting, patience) for file in files]
+        with replacing_folder(folder) as scratch:
+            extractor = Extractor(scratch, limits or Limits())
+            for path in paths:
+                extractor.add(path, record.nested)
+            note = _identity(record) | {"files": [dataclasses.asdict(file) for file in files]}
+            with replacing_file(scratch / MARKER) as partial:
+                partial.write_text(json.dumps(note))
+        _empty(waiting)
     return folder
+
+
+def _empty(folder: pathlib.Path) -> None:
+    """Leaves but the lock, which its holder removes last."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
 
 
 def _identity(record: Record) -> dict:

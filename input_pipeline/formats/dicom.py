@@ -2,17 +2,37 @@
 
 import io
 import warnings
+import zlib
 
 import numpy as np
 from pydicom import Dataset, dcmread
+from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
-from pydicom.pixels.utils import get_nr_frames
-from pydicom.uid import UID, ImplicitVRLittleEndian
+from pydicom.pixels.utils import get_expected_length, get_nr_frames
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from input_pipeline.formats.stack import Stack, known_spacing
 from input_pipeline.images import check_size
 
+END_OF_PREAMBLE = 132
+MAX_INFLATED = 2**28  # bytes
+UNCOMPRESSED = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
 CENTIMETRES, TISSUE_2D = 3, 1  # codes of an ultrasound region's units and format
+
+
+class TooLargeError(ValueError):
+    """In words that follow the name of the file."""
 
 
 def is_dicom(data: bytes) -> bool:
@@ -28,18 +48,47 @@ def read_dicom(data: bytes) -> Stack:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's, about values that are slightly off the standard
         try:
+            _check_inflated(data)
             dicom = dcmread(io.BytesIO(data))
             has_pixels = "PixelData" in dicom and {"Rows", "Columns"} <= set(dicom.dir())
             n_frames, rows, columns = get_nr_frames(dicom, warn=False), dicom.get("Rows", 0), dicom.get("Columns", 0)
             shape = (int(n_frames), int(rows), int(columns))
             spacing_mm = _spacing_mm(dicom)
+        except TooLargeError:
+            raise
         except Exception as error:  # a damaged value raises whatever its own reader raises
             raise ValueError("is damaged or cut off") from error
         if not has_pixels:
             raise ValueError("is a DICOM without pixels")
         check_size(shape)
+        _check_length(dicom)
         frames = _decode(dicom, shape)
     return Stack(frames, shape[0] > 1, spacing_mm)
+
+
+def _check_inflated(data: bytes) -> None:
+    """pydicom inflates a deflated file whole, before its header tells of a size."""
+    file = io.BytesIO(data)
+    file.seek(END_OF_PREAMBLE)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[file.tell() :], MAX_INFLATED + 1)
+    if len(inflated) > MAX_INFLATED:
+        raise TooLargeError(f"inflates to more than {MAX_INFLATED >> 20} MiB: export it uncompressed")
+
+
+def _check_length(dicom: Dataset) -> None:
+    """Raises ValueError if pixels that are not compressed are more than the header tells, but for one byte to even."""
+    syntax = dicom.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
+    if syntax not in UNCOMPRESSED:
+        return
+    try:
+        excess = len(dicom.PixelData) - get_expected_length(dicom)
+    except Exception as error:  # whatever a damaged value raises
+        raise ValueError("is damaged or cut off") from error
+    if excess > 1:
+        raise ValueError("has more pixels than its header tells")
 
 
 def _decode(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:

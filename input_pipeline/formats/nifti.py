@@ -1,15 +1,57 @@
-"""NIfTI files: a 2-D image, or one frame a slice along the last axis."""
+"""NIfTI files, read whole or refused: volumes as they are stored, or as images of one frame a slice."""
 
+import contextlib
+import dataclasses
+import gzip
+import io
+import logging
+import warnings
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from jaxtyping import Float
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from input_pipeline.formats.stack import Stack, known_spacing
 from input_pipeline.images import check_size
+
+# What its reader raises for a file that is not whole, or whose header makes no sense.
+DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, OverflowError, MemoryError, zlib.error)
+SLACK = 2**24  # bytes that may precede the voxels, or follow them
+
+
+@dataclasses.dataclass(frozen=True)
+class Voxels:
+    """What a file holds, as it is stored."""
+
+    values: np.ndarray  # [x y] or [x y z]
+    affine: Float[np.ndarray, "4 4"]  # from index (x, y, z) to the file's unit right, front and up
+    sizes: tuple[float, ...]  # of a voxel by axis, in the file's unit
+    in_mm: float  # the file's unit; one that names none means millimetres
+
+
+def load(path: Path, dimensions: Sequence[int]) -> Voxels:
+    """The voxels of a file with as many dimensions as one of these; further ones of length 1 do not count.
+
+    Raises ValueError, in words that follow the name of the file, if it is empty, damaged, cut off, or not of grey
+    values; one of too many voxels is refused by its header alone.
+    """
+    if not path.stat().st_size:
+        raise ValueError("is empty")
+    with _quiet():
+        try:
+            image = _whole(path, dimensions)
+            values = np.asanyarray(image.dataobj).reshape(_shape(image, dimensions))
+            unit, sizes = image.header.get_xyzt_units()[0], image.header.get_zooms()
+            affine = np.asarray(image.affine, float)
+        except DAMAGED as error:
+            raise ValueError("is damaged, cut off, or no NIfTI") from error
+    in_mm = {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+    return Voxels(values, affine, tuple(float(size) for size in sizes), in_mm)
 
 
 def read_nifti(path: Path) -> Stack:
@@ -17,28 +59,55 @@ def read_nifti(path: Path) -> Stack:
 
     Raises ValueError, in words that follow the name of the file, if it is damaged, or neither 2-D nor 3-D.
     """
+    voxels = load(path, (2, 3))
+    values, is_volume = voxels.values, voxels.values.ndim == 3
+    frames = np.moveaxis(values if is_volume else values[..., None], (2, 1, 0), (0, 1, 2))
+    column, row = (size * voxels.in_mm for size in voxels.sizes[:2])
+    return Stack(_native(frames), is_volume, known_spacing(row, column), voxels.affine)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """nibabel prints about headers that it mends or refuses; a refusal is told in one line."""
+    logger = logging.getLogger("nibabel.global")
+    before = logger.disabled
+    logger.disabled = True
     try:
-        volume = nibabel.load(path)
-        shape = volume.shape
-        while len(shape) > 3 and shape[-1] == 1:
-            shape = shape[:-1]
-        if len(shape) not in (2, 3):
-            raise ValueError(f"has {len(shape)} dimensions: expected 2 or 3")
-        check_size(shape)
-        if volume.get_data_dtype().kind not in "iuf":
-            raise ValueError("has colours or complex values: expected grey ones")
-        voxels = np.asanyarray(volume.dataobj).reshape(shape)
-    except (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error) as error:
-        raise ValueError("is damaged, cut off, or no NIfTI") from error
-    frames = np.moveaxis(voxels if len(shape) == 3 else voxels[..., None], (2, 1, 0), (0, 1, 2))
-    return Stack(_native(frames), len(shape) == 3, _spacing_mm(volume.header), np.asarray(volume.affine, float))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
 
 
-def _spacing_mm(header: nibabel.Nifti1Header) -> tuple[float, float]:
-    """Row and column; a header that names no unit means millimetres."""
-    in_mm = {"meter": 1000.0, "micron": 0.001}.get(header.get_xyzt_units()[0], 1.0)
-    column, row = header.get_zooms()[:2]
-    return known_spacing(float(row) * in_mm, float(column) * in_mm)
+def _whole(path: Path, dimensions: Sequence[int]) -> nibabel.Nifti1Image:
+    """The image, of bytes that were read to their end: only there does a gzip file tell that it is whole."""
+    header = nibabel.load(path)
+    if not isinstance(header, nibabel.Nifti1Image):
+        raise ValueError("is no NIfTI")
+    check_size(_shape(header, dimensions))
+    proxy = header.dataobj
+    size = int(proxy.offset) + int(np.prod(proxy.shape, dtype=np.int64)) * proxy.dtype.itemsize
+    if proxy.offset > SLACK:
+        raise EOFError
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        data = file.read(size)
+        if len(data) < size or len(file.read(SLACK)) == SLACK:
+            raise EOFError
+    return type(header).from_stream(io.BytesIO(data))
+
+
+def _shape(image: nibabel.Nifti1Image, dimensions: Sequence[int]) -> tuple[int, ...]:
+    shape = image.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) not in dimensions:
+        raise ValueError(f"has {len(shape)} dimensions: expected {' or '.join(map(str, dimensions))}")
+    if min(shape) < 1:
+        raise ValueError("has no voxels")
+    if image.get_data_dtype().kind not in "iuf":
+        raise ValueError("has colours or complex values: expected grey ones")
+    return shape
 
 
 def _native(frames: np.ndarray) -> np.ndarray:

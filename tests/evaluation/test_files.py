@@ -2,16 +2,22 @@
 
 import csv
 import pathlib
+import weakref
 
 import cv2
 import numpy as np
 import pytest
 
 import fetal_jax
+from fetal_jax.evaluation import files
 from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.evaluation.files import predict_files
 from fetal_jax.types import UserError
+from input_pipeline.builders.folder.dummy import write_dicom, write_nifti
+from input_pipeline.builders.folder.source import read_frames, read_source
 from input_pipeline.images import read_grey
+
+MIXED = pathlib.Path(__file__).parent.parent / "data" / "mixed_folder"
 
 
 @pytest.fixture(scope="module")
@@ -128,17 +134,124 @@ def refused(model, paths, out, message, **options):
     assert not out.exists() or not list(out.glob("*.csv")), "nothing is written when an input is refused"
 
 
-def test_deep_images_are_refused_by_name(model, folder, tmp_path):
+def test_files_of_any_format_are_predicted_as_they_were_prepared(model, tmp_path, bright_is_foreground):
+    """Names, grey values and pixel sizes are those of the frames that the builder `folder` makes of the same files."""
+    lines = list(predict_files(model, [MIXED / "images", MIXED / "unlabelled"], tmp_path / "out", spacing_mm=None))
+    rows, segmenter = {row["name"]: row for row in table(tmp_path / "out")}, fetal_jax.load(model)
+    items = read_source(MIXED).items
+    frames = {frame.name: (item.path, frame) for item in items for frame in read_frames(item)}
+    assert len(lines) == len(frames) == 64
+    assert set(rows) == set(frames) == {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert {"P03_cine_000", "P06_cine_003", "P00_2", "P04_3"} <= set(frames)
+    for name, (path, frame) in frames.items():
+        mask = cv2.imread(str(tmp_path / "out" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(mask, segmenter(frame.image).labels, err_msg=name)
+        assert rows[name]["file"] == str(path)
+        assert (rows[name]["area_mm2"] != "") == (path.suffix in (".dcm", ".gz"))
+        if rows[name]["area_mm2"]:
+            area = int(rows[name]["pixels"]) * np.prod(frame.spacing_mm)
+            assert float(rows[name]["area_mm2"]) == pytest.approx(area, abs=1e-3)
+
+
+def film(path, n=2, **tags):
+    """A DICOM with a bright rectangle in frame 1, pixels of 0.5 x 0.25 mm."""
+    frames = np.zeros((n, 40, 60), np.uint8)
+    frames[-1, 10:20, 20:40] = 200
+    write_dicom(path, frames, PixelSpacing=[0.5, 0.25], **tags)
+    return path
+
+
+def test_each_frame_of_a_film_has_its_mask_picture_and_row(model, folder, tmp_path, bright_is_foreground):
+    path = film(folder / "cine.v2.dcm")
+    lines = list(predict_files(model, [folder], tmp_path / "out", overlay=True))
+    assert lines == [f"{path} -> {tmp_path / 'out' / name}.png" for name in ("cine.v2_000", "cine.v2_001")]
+    dark, bright = table(tmp_path / "out")
+    assert (dark["name"], dark["pixels"], dark["area_mm2"]) == ("cine.v2_000", "0", "0.000")
+    assert float(bright["area_mm2"]) == pytest.approx(int(bright["pixels"]) * 0.125)
+    assert int(bright["pixels"]) > 100
+    pictures = {f"cine.v2_00{i}{ending}.png" for i in (0, 1) for ending in ("", "_overlay")}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == pictures | {"predictions.csv"}
+
+
+def test_the_spacing_of_the_user_goes_before_that_of_the_file(model, folder, tmp_path, bright_is_foreground):
+    list(predict_files(model, [film(folder / "cine.dcm")], tmp_path / "out", spacing_mm=2.0))
+    bright = table(tmp_path / "out")[1]
+    assert float(bright["area_mm2"]) == 4 * int(bright["pixels"]) > 0
+
+
+def test_a_dicom_without_a_suffix_is_read_where_it_is_named(model, folder, tmp_path, bright_is_foreground):
+    path = film(folder / "IM0001", n=1)
     write(folder / "a.png")
+    (folder / "._a.png").write_bytes(b"fork of macOS")
+    (folder / "notes.txt").write_text("not asked for")
+    assert len(list(predict_files(model, [folder], tmp_path / "all"))) == 1
+    list(predict_files(model, [path], tmp_path / "one"))
+    (row,) = table(tmp_path / "one")
+    assert row["name"] == "IM0001"
+    assert float(row["area_mm2"]) > 0
+    refused(model, [folder / "notes.txt"], tmp_path / "out", r"notes\.txt is of an unknown kind: expected PNG, ")
+
+
+def test_the_frame_of_a_film_and_an_image_of_one_name_are_refused(model, folder, tmp_path):
+    film(folder / "cine.dcm")
+    write(folder / "cine_001.png")
+    refused(model, [folder], tmp_path / "out", r"cine_001\.png and .*cine\.dcm would both write cine_001\.png")
+
+
+def test_one_file_is_in_memory_at_a_time(model, folder, tmp_path, bright_is_foreground, monkeypatch):
+    for name in "abc":
+        film(folder / f"{name}.dcm")
+    stacks, read = [], files.read
+
+    def counted(path):
+        assert [stack for stack in stacks if stack() is not None] == []
+        stack = read(path)
+        stacks.append(weakref.ref(stack))
+        return stack
+
+    monkeypatch.setattr(files, "read", counted)
+    list(predict_files(model, [folder], tmp_path / "out"))
+    assert len(stacks) == 6, "each is checked, then predicted"
+
+
+def test_a_file_without_the_right_to_read_it_is_refused(model, folder, tmp_path, monkeypatch):
+    def forbid(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "read", forbid)
+    write(folder / "a.png")
+    refused(model, [folder], tmp_path / "out", r"a\.png cannot be read \(Permission denied\): check its rights")
+
+
+def test_deep_images_are_scaled_as_in_preparation(model, folder, tmp_path, bright_is_foreground):
     write(folder / "deep.png", value=4000, dtype=np.uint16)
-    refused(model, [folder], tmp_path / "out", r"deep\.png has uint16 pixels: export it again as PNG with 8 bits")
+    write(folder / "flat.png", value=255)
+    list(predict_files(model, [folder], tmp_path / "out"))
+    deep, flat = (read_grey(tmp_path / "out" / f"{name}.png") for name in ("deep", "flat"))
+    assert flat.sum() > 100
+    np.testing.assert_array_equal(deep, flat)
+
+
+@pytest.mark.parametrize("name", ["cine.nii.gz", "cine.dcm", "scan.tif"])
+def test_deep_files_and_volumes_that_are_cut_off_are_refused(name, model, folder, tmp_path):
+    write(folder / "a.png")
+    path = folder / name
+    if name == "cine.dcm":
+        film(path)
+    elif name == "scan.tif":
+        write(path, value=4000, dtype=np.uint16)
+    else:
+        write_nifti(path, np.random.default_rng(0).integers(0, 4000, (3, 40, 60)).astype(np.int16), np.eye(4))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(model, [folder], tmp_path / "out", rf"{name} is damaged,? .*cut off.*: export it again, or remove it")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "what"),
     [
         (b"", "is empty"),
-        (b"not an image", "is not a readable image"),
+        (b"not an image", "is no PNG"),
         (b"\x89PNG\r\n\x1a\n cut off", "is damaged or cut off"),
     ],
 )

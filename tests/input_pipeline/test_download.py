@@ -305,8 +305,7 @@ def test_what_is_not_as_the_record_says_is_refused_and_deleted(wrong, serve, tmp
         download(server.record(), tmp_path / "data", patience=AT_ONCE)
     assert "\n" not in str(caught.value)
     left = {"data.bin.part", "data.bin.part.json"} if wrong == "truncated" else set()
-    assert {path.name for path in (tmp_path / "data.download").iterdir()} == left
-    assert not (tmp_path / "data").exists()
+    assert tree(tmp_path).keys() == {f"data.download/{name}" for name in left}
 
 
 def test_only_https_is_asked_but_on_this_machine(serve):
@@ -600,6 +599,69 @@ def test_after_a_kill_while_fetching_only_the_rest_is_asked_for(serve, tmp_path)
     download(server.record(), folder, patience=AT_ONCE)
     assert server.asked("data.bin") == [f"bytes={arrived}-"]
     assert fetched(folder) == {"data.bin": RANDOM}
+
+
+def test_two_downloads_into_one_folder_do_not_meet(serve, tmp_path, monkeypatch):
+    """The second comes while the first unpacks, once out of this process and once out of another."""
+    server, folder, refusals = serve({"a.zip": zip_of(PLANES)}), tmp_path / "data", []
+    again = "import sys; from input_pipeline.download import *; download(Record(7, base_url=sys.argv[1]), sys.argv[2])"
+    unpack = Extractor.add
+
+    def interfere(self, path, nested):
+        before = tree(tmp_path)
+        with pytest.raises(UserError) as caught:
+            download(server.record(), folder, patience=AT_ONCE)
+        command = [sys.executable, "-c", again, server.record().base_url, str(folder)]
+        process = subprocess.run(command, capture_output=True, text=True)
+        refusals.extend([str(caught.value), process.stderr.splitlines()[-1].partition("UserError: ")[2]])
+        assert tree(tmp_path) == before
+        unpack(self, path, nested)
+
+    monkeypatch.setattr(Extractor, "add", interfere)
+    download(server.record(), folder, patience=AT_ONCE)
+    words = "another download into it is going on: wait for it and run the command again"
+    assert refusals == [f"{tmp_path / 'data.download'}: {words}"] * 2
+    assert fetched(folder) == PLANES
+    assert names(tmp_path) == ["data"]
+
+
+def test_a_download_that_another_one_finished_meanwhile_is_not_done_again(serve, tmp_path, monkeypatch):
+    server, folder = serve({"a.zip": zip_of(PLANES)}), tmp_path / "data"
+    look = package.files_of
+
+    def be_overtaken(record, patience):
+        monkeypatch.setattr(package, "files_of", look)
+        download(record, folder, patience=patience)
+        return look(record, patience)
+
+    monkeypatch.setattr(package, "files_of", be_overtaken)
+    assert download(server.record(), folder, patience=AT_ONCE) == folder
+    assert server.asked("a.zip") == [None]
+    assert names(tmp_path) == ["data"]
+
+
+def test_of_many_downloads_at_once_each_is_whole_or_refused(serve, tmp_path):
+    server, folder, ends = serve({"a.zip": zip_of(PLANES | {"noise.bin": RANDOM})}), tmp_path / "data", []
+    start = threading.Barrier(6)
+
+    def one():
+        start.wait()
+        try:
+            download(server.record(), folder, patience=AT_ONCE)
+            ends.append("whole" if fetched(folder) == PLANES | {"noise.bin": RANDOM} else "not whole")
+        except UserError as error:
+            ends.append(str(error).partition(": ")[2][:16])
+
+    threads = [threading.Thread(target=one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ends) == 6
+    assert "whole" in ends
+    assert set(ends) <= {"whole", "another download"}
+    assert server.asked("a.zip") == [None]
+    assert names(tmp_path) == ["data"]
 
 
 def zipped(folder, prefix=""):

@@ -324,6 +324,8 @@ SIZES = {
     "Label,Pixel in mm\nPatient00002_Plane3_1_of_2.png,none\n": 0,
     "Label,Pixel in mm\nPatient00002_Plane3_1_of_2.png,-1\n": 0,
     "Label,Pixel in mm\nPatient00002_Plane3_1_of_2.png\n": 0,
+    "Label,Pixel in mm\nPatient00002_Plane3_1_of_2.png,0.5\nPatient00002_Plane3_1_of_2.png,0.5\n": 0.5,
+    "Label,Pixel in mm\nPatient00002_Plane3_1_of_2.png,0.5\nPatient00002_Plane3_1_of_2.png,0.6\n": 0,
     "Name,Size\nPatient00002_Plane3_1_of_2.png,0.5\n": 0,
     "": 0,
 }
@@ -368,6 +370,10 @@ FILES = {
     "cut image": (
         lambda f: (images_of(f) / f"{SECOND}.png").write_bytes((images_of(f) / f"{SECOND}.png").read_bytes()[:900]),
         rf"{SECOND}\.png is damaged or cut off",
+    ),
+    "line break": (
+        lambda f: rename_both(f, "Patient00002_a\nb"),
+        r"SegmentationClass/Patient00002_a\\nb\.png' has a line break or control character in its name",
     ),
     "no subject": (
         lambda f: rename_both(f, "head_7"),

@@ -127,6 +127,37 @@ DAMAGE = {
     "grey mask": (lambda f: draw_mask(f, mask_with(255, 7)), rf"masks/{FIRST}\.png has the value 7, where 0 is"),
     "two scales": (lambda f: draw_mask(f, mask_with(255, 1)), rf"masks/{FIRST}\.png has the value both 1 and 255"),
     "mask alone": (lambda f: draw_mask(f, mask_with(255), "other"), r"masks/other\.png has no image"),
+    "photo": (lambda f: (f / FOLDER / "zz.jpg").write_bytes(b"x"), r"Images/zz\.jpg is no PNG file"),
+    "mask in TIFF": (
+        lambda f: (f / MASKS / f"{FIRST}.png").rename(f / MASKS / f"{FIRST}.tif"),
+        rf"masks/{FIRST}\.tif is no PNG file",
+    ),
+    "folder": (lambda f: (f / MASKS / "old.png").mkdir(), r"masks/old\.png is no PNG file"),
+    "one name twice": (
+        lambda f: shutil.copy(f / FOLDER / f"{FIRST}.png", f / FOLDER / f"{FIRST}.PNG"),
+        rf"Images/{FIRST}\.png and {FIRST}\.PNG have the same name: restore",
+    ),
+    "line break in a file's name": (
+        lambda f: (f / FOLDER / f"{FIRST}.png").rename(f / FOLDER / "a\nb.png"),
+        r"'Images/a\\nb\.png' has a line break or control character in its name",
+    ),
+    "line break in a name": (
+        lambda f: edit_table(f, f"{FIRST};1;", '"a\nb";1;'),
+        rf"'a\\nb' has a line break or control character in {TABLE}",
+    ),
+    "control character in a patient": (
+        lambda f: edit_table(f, f"{FIRST};1;", f"{FIRST};1\x1b[2J1;"),
+        rf"{FIRST} has a line break or control character in {TABLE}",
+    ),
+    "line break in the header": (
+        lambda f: edit_table(f, "Patient_num", '"Patient\nnum"'),
+        r"found 'Image_name;Patient\\nnum",
+    ),
+    "open quote": (
+        lambda f: edit_table(f, f"{FIRST};1;", f'{FIRST};"' + "1" * 140_000),
+        r"_data\.csv: is no table \(field larger than",
+    ),
+    "no name": (lambda f: edit_table(f, f"{FIRST};1;", ";1;"), rf"row 2 has an empty cell in {TABLE}"),
     "no such plane": (
         lambda f: (f / TABLE).write_text((f / TABLE).read_text().replace("Trans-cerebellum", "Other")),
         "has no image of Trans-cerebellum",
@@ -161,11 +192,28 @@ def test_on_request_the_bad_files_are_listed_and_the_rest_is_prepared(folder, tm
     assert left_out == [
         f"left out: {third} has an empty cell in {TABLE}",
         f"left out: {second}.png is in {TABLE} but not in {FOLDER}",
-        f"left out: {third}.png has no row in {TABLE}",
         f"left out: extra.png has no row in {TABLE}",
         f"left out: {MASKS}/{second}.png has no image",
         f"left out: {MASKS}/{FIRST}.png has the value 7, where 0 is background and 255 (or 1) cerebellum",
     ]
+
+
+@pytest.mark.parametrize("other", ["77", ""])
+def test_an_image_of_two_patients_is_left_out_with_one_line(other, folder, tmp_path, capfd):
+    edit_table(folder, ROW, ROW + ROW.replace(";1;", f";{other};", 1) + ROW)
+    found = prepare(folder, tmp_path / "data", keep_going=True)
+    assert sorted(found) == [f"Patient0000{i}_Plane3_1_of_4" for i in (2, 3, 4)]
+    left_out = [line for line in capfd.readouterr().err.splitlines() if line.startswith("left out: ")]
+    assert left_out == [f"left out: {FIRST} has two rows in {TABLE}"]
+
+
+def test_suffixes_may_be_upper_case(folder, tmp_path, pristine):
+    for part in (FOLDER, MASKS):
+        (folder / part / f"{FIRST}.png").rename(folder / part / f"{FIRST}.PNG")
+    edit_table(folder, f"{FIRST};", f"{FIRST}.PNG;")
+    example = prepare(folder, tmp_path / "data")[FIRST]
+    np.testing.assert_array_equal(example["labels"][..., 0], pristine[1][FIRST])
+    assert example["labelled"]
 
 
 def test_where_nothing_is_good_there_is_nothing_to_go_on_with(folder, tmp_path):

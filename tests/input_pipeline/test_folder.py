@@ -19,11 +19,11 @@ from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.folder.dummy import SHAPE, dummy_data, write_dicom, write_nifti
 from input_pipeline.builders.folder.masks import class_ids
 from input_pipeline.builders.folder.settings import Settings
-from input_pipeline.builders.folder.source import read_source
+from input_pipeline.builders.folder.source import read_frames, read_source
 from input_pipeline.dataset import Dataset, describe_all
 from input_pipeline.dataset import prepare as prepare_dataset
 from input_pipeline.formats.files import read, stem
-from input_pipeline.formats.stack import to_8_bits
+from input_pipeline.formats.stack import Stack, to_8_bits
 
 MIXED = Path(__file__).parent.parent / "data" / "mixed_folder"
 RAMP = np.arange(48 * 64).reshape(SHAPE)
@@ -128,6 +128,36 @@ def test_subjects_and_spacing_may_come_from_a_table(folder):
     assert found["S07_a"] == ("P7", (0.1, 0.2))
 
 
+def test_spaces_around_the_cells_of_the_table_are_no_part_of_them(folder):
+    rows = TABLE.replace("name,subject", "name , subject").replace("S01_a,P", " S01_a, P ")
+    (folder / "subjects.csv").write_text(rows)
+    reading = read_source(folder)
+    assert reading.problems == []
+    assert {item.subject for item in reading.items} == {"P"}
+
+
+def test_the_spacing_of_the_table_is_before_that_of_the_settings_and_that_before_the_files_own(folder, tmp_path):
+    files = {"S03_vol_000": (0.5, 0.8), "S04_scan": (0.2, 0.3), "S05_cine_000": (0.4, 0.4)}
+    rows = TABLE.replace("subject\n", "subject,spacing_mm\n")
+    settings = {"classes": ["background", "foreground"]}
+    for spacing, table, own in (
+        (files, rows, settings),
+        (dict.fromkeys(files, (0.1, 0.15)), rows, {"spacing_mm": [0.1, 0.15], **settings}),
+        ({**files, "S04_scan": (0.7, 0.7)}, rows.replace("S04_scan,P", "S04_scan,P, 0.7 "), settings),
+        (
+            {**dict.fromkeys(files, (0.1, 0.1)), "S04_scan": (0.7, 0.7)},
+            rows.replace("S04_scan,P", "S04_scan,P,0.7"),
+            {"spacing_mm": 0.1, **settings},
+        ),
+    ):
+        (folder / "subjects.csv").write_text(table)
+        say(folder, **own)
+        frames = {frame.name: frame for item in read_source(folder).items for frame in read_frames(item)}
+        assert {name: frames[name].spacing_mm for name in spacing} == {
+            name: pytest.approx(expected) for name, expected in spacing.items()
+        }
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.PNG", "a.nii.gz", "a.dcm", "a"])
 def test_a_stem_is_the_name_without_its_format(name, tmp_path):
     assert stem(tmp_path / name) == "a"
@@ -175,6 +205,24 @@ def test_a_palette_image_is_its_colours_and_a_palette_mask_its_numbers(tmp_path)
     image.save(tmp_path / "a.png")
     np.testing.assert_array_equal(class_ids(read(tmp_path / "a.png", indices=True), Settings())[0], ids)
     np.testing.assert_array_equal(read(tmp_path / "a.png").grey()[0, 0, :4], [60, 23, 23, 0])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_a_mask_of_colours_means_the_same_in_grey(suffix, tmp_path):
+    settings = Settings(classes=("background", "brain"), colours=((255, 255, 255), (0, 0, 0)))
+    grey = np.full(SHAPE, 255, np.uint8)
+    grey[5:9, 7:20] = 0
+    for name, pixels in (("grey", grey), ("colour", np.stack([grey] * 3, axis=-1))):
+        cv2.imwrite(str(tmp_path / f"{name}{suffix}"), pixels)
+        ids = class_ids(read(tmp_path / f"{name}{suffix}"), settings)[0]
+        np.testing.assert_array_equal(ids, grey == 0)
+
+
+def test_a_grey_mask_is_of_ids_where_its_values_are_no_colours():
+    settings = Settings(classes=("a", "b", "c"), colours=((1, 1, 1), (0, 0, 0), (255, 0, 0)))
+    for values, expected in (((0, 1, 1), [1, 0, 0]), ((0, 1, 2), [0, 1, 2])):
+        mask = Stack(np.array([[values]], np.uint8))
+        assert class_ids(mask, settings).tolist() == [[expected]]
 
 
 def test_a_flat_nifti_is_one_image_and_units_are_respected(tmp_path):
@@ -352,11 +400,22 @@ DAMAGE = {
         lambda f: write_nifti(f / "masks/S03_vol.nii", np.zeros((3, *SHAPE), np.uint8), MOVED),
         r"masks/S03_vol\.nii lies elsewhere in space than its image: their affines differ",
     ),
-    "grey mask": (lambda f: draw(f, mask_with(120)), r"masks/S01_a\.png has the value 120: expected class ids 0 to 32"),
+    "grey mask": (
+        lambda f: draw(f, mask_with(120)),
+        r"masks/S01_a\.png has the value 120: expected class ids 0 to 32, or 0 and 255 alone",
+    ),
     "colour mask": (lambda f: draw(f, mask_with((9, 0, 0))), r"masks/S01_a\.png has colours: list them"),
     "unknown class": (
         lambda f: (say(f, classes=["background", "brain"]), draw(f, mask_with(2))),
-        r"masks/S01_a\.png has the value 2: expected class ids 0 to 1",
+        r"masks/S01_a\.png has the value 2: expected class ids 0 to 1, or 0 and 255 alone: ",
+    ),
+    "255 of three classes": (
+        lambda f: (say(f, classes=["background", "brain", "csf"]), draw(f, mask_with(255))),
+        r"masks/S01_a\.png has the value 255: expected class ids 0 to 2; ",
+    ),
+    "grey of no colour": (
+        lambda f: (say(f, classes=["a", "b"], colours=[[0, 0, 0], [9, 9, 9]]), draw(f, mask_with(7))),
+        r"S01_a\.png has the value 7: expected class ids 0 to 1, or 0 and 255 alone, or the colours of dataset\.json",
     ),
     "unknown colour": (
         lambda f: (say(f, classes=["a", "b"], colours=[[0, 0, 0], [9, 9, 9]]), draw(f, mask_with((3, 2, 1)))),
@@ -373,11 +432,19 @@ DAMAGE = {
     "mask without image": (lambda f: draw(f, mask_with(1), "S99.png"), r"masks/S99\.png has no image"),
     "same stem": (
         lambda f: shutil.copy(f / "images/S01_a.png", f / "unlabelled/S01_a.png"),
-        r"unlabelled/S01_a\.png and images/S01_a\.png have the same name",
+        r"images/S01_a\.png and unlabelled/S01_a\.png have the same name: keep one",
+    ),
+    "same mask": (
+        lambda f: draw(f, mask_with(1), "S01_a.bmp"),
+        r"mine: masks/S01_a\.bmp and masks/S01_a\.png have the same name: keep one: correct or remove these files$",
+    ),
+    "line break in a name": (
+        lambda f: rename(f / "unlabelled/S07_a.png", "S07\na.png"),
+        r"unlabelled: 'S07\\na\.png' has a character that cannot be printed: rename this file",
     ),
     "same name as a slice": (
         lambda f: rename(f / "unlabelled/S07_a.png", "S03_vol_001.png"),
-        r"S03_vol_001\.png and S03_vol\.nii\.gz would both be called S03_vol_001",
+        r"S03_vol_001\.png would be called S03_vol_001, as a frame of S03_vol\.nii\.gz is",
     ),
     "all masks empty": (lambda f: wipe_masks(f), r"masks: all masks are empty"),
     "nan": (
@@ -420,6 +487,17 @@ DAMAGE = {
         lambda f: (f / "subjects.csv").write_text(TABLE + "S99,P\n"),
         r"S99 is in subjects\.csv but has no file",
     ),
+    "blank cell": (lambda f: (f / "subjects.csv").write_text(TABLE + "S99, \n"), r"csv: line 10 has no name, no subj"),
+    "short row": (lambda f: (f / "subjects.csv").write_text(TABLE + "S99\n"), r"csv: line 10 has no name, no subject"),
+    "two rows but for a space": (lambda f: (f / "subjects.csv").write_text(TABLE + " S01_a ,Q\n"), r"csv: line 10 has"),
+    "line break in a cell": (
+        lambda f: (f / "subjects.csv").write_text(TABLE.replace("S01_a,P", 'S01_a,"P\nQ"')),
+        r"subjects\.csv: line 3 has a line break or another character that cannot be printed: remove it",
+    ),
+    "line break in a class": (
+        lambda f: say(f, classes=["background", "a\nb"]),
+        r"dataset\.json: classes is wrong: a name has a line break",
+    ),
     "two rows": (lambda f: (f / "subjects.csv").write_text(TABLE + "S01_a,P\n"), r"subjects\.csv: line 10 has no name"),
     "no columns": (
         lambda f: (f / "subjects.csv").write_text("a,b\n"),
@@ -448,6 +526,16 @@ def test_with_keep_going_bad_files_are_listed_and_the_rest_is_prepared(folder, t
         assert sum(name in line for line in said) == 1
     opened = Dataset("folder", tmp_path / "data")
     assert set(opened.names) == {"S01_b", "S04_scan", "S05_cine_000", "S05_cine_001", "S06_a", "S07_a"}
+
+
+def test_with_keep_going_nothing_of_two_files_of_one_name_is_prepared(folder, tmp_path, capfd):
+    draw(folder, mask_with(1), "S01_a.bmp")
+    shutil.copy(folder / "unlabelled/S07_a.png", folder / "unlabelled/S06_a.png")
+    rename(folder / "unlabelled/S07_a.png", "S03_vol_001.png")
+    prepare_dataset("folder", tmp_path / "data", str(folder), keep_going=True)
+    assert [line.partition(":")[0] for line in capfd.readouterr().err.splitlines()] == ["left out"] * 3
+    names = ["S01_b", "S02_a", *(f"S03_vol_00{i}" for i in range(3)), "S04_scan", "S05_cine_000", "S05_cine_001"]
+    assert sorted(Dataset("folder", tmp_path / "data").names) == names
 
 
 def test_with_keep_going_a_folder_without_a_good_file_is_still_refused(folder, tmp_path):

@@ -1,11 +1,14 @@
 """Image files: the same grey values whatever the format, and every way of being none."""
 
+import io
+import os
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from fetal_jax.types import UserError
 from input_pipeline.images import PNG, decode_grey, read_grey
@@ -88,6 +91,42 @@ def test_a_flipped_bit_in_a_png_is_noticed(capfd):
     with pytest.raises(ValueError, match="is damaged or cut off"):
         decode_grey(bytes(data))
     assert capfd.readouterr().err == ""
+
+
+def harmed_photo(harm):
+    data = bytearray(encode(".jpg", cv2.resize(GREY, None, fx=6, fy=6)))
+    size = len(data)
+    if harm == "a quarter is zero":
+        data[size // 2 : size * 3 // 4] = bytes(size * 3 // 4 - size // 2)
+        return bytes(data)
+    return bytes(data[: size // 2]) + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("harm", ["a quarter is zero", "half of it with an end"])
+def test_a_damaged_photo_is_refused_and_nothing_is_printed(harm, capfd):
+    with pytest.raises(ValueError, match=r"^is damaged or cut off$"):
+        decode_grey(harmed_photo(harm))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_png_of_too_few_rows_is_refused_and_nothing_is_printed(capfd):
+    with pytest.raises(ValueError, match=r"^is damaged or cut off$"):
+        decode_grey(png(8, 0, (40, 60), [bytes(row) for row in GREY[:20]]))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_printed_after_a_decoding_is_seen_again(capfd):
+    decode_grey(encode(".jpg"))
+    os.write(2, b"hello")
+    assert capfd.readouterr().err == "hello"
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_of_cmyk_is_refused(compression):
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([GREY] * 3)).convert("CMYK").save(file, "TIFF", compression=compression)
+    with pytest.raises(ValueError, match=r"^has colours that are not RGB"):
+        decode_grey(file.getvalue())
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\0" * 500, b"BM", b"<html></html>"])

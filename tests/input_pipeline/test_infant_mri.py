@@ -335,6 +335,7 @@ def same(voxels):
 
 
 S1 = "24m/S001"
+ATLAS = "fetal_SB_atlas_GA25_operated"
 DAMAGE = {
     "no folder": ("ages", shutil.rmtree, r"no such folder; expected 24m/S001/T1w\.nii\.gz"),
     "nothing": (
@@ -489,6 +490,21 @@ DAMAGE = {
         lambda f: (f / "derivatives/manual/dseg.tsv").write_text("index\tname\n10\tcsf\n20\tgm\n"),
         r"_dseg\.nii\.gz has the value 30, which is no class: expected 0, 10, 20",
     ),
+    "line break in a name": (
+        "ages",
+        lambda f: rename(f, S1, "24m/S\n1"),
+        r"24m: 'S\\n1' has a character that cannot be printed: rename it",
+    ),
+    "line break in a class": (
+        "bids",
+        lambda f: (f / "derivatives/manual/dseg.tsv").write_text('index\tname\n10\t"a\nb"\n'),
+        r"dseg\.tsv: a class has no name that can be printed",
+    ),
+    "atlas two files": (
+        "atlas",
+        lambda f: shutil.copy(f / f"{ATLAS}/srr.nii.gz", f / f"{ATLAS}/srr.nii"),
+        r"operated/srr\.nii\.gz and srr\.nii are both its srr: keep one",
+    ),
     "atlas without age": (
         "atlas",
         lambda f: rename(f, "fetal_SB_atlas_GA25_operated", "fetal_SB_atlas"),
@@ -514,6 +530,20 @@ def test_keep_going_leaves_out_the_bad_and_says_which(copy, tmp_path, capfd):
     assert "left out: 24m/S001/T1w.nii.gz has values that are not finite" in told
     assert "left out: 24m_S002 has no T2w" in told
     assert set(Dataset("infant_mri", tmp_path / "data").names) == {"18m_S001", "6m_S003"}
+
+
+def test_keep_going_prepares_nothing_of_a_scan_that_is_there_twice(copy, tmp_path):
+    folder = copy("ages")
+    shutil.copy(folder / S1 / "T1w.nii.gz", folder / S1 / "t1w.nii")
+    shutil.copytree(folder / "18m/S001", folder / "18mo/S001")
+    prepare("infant_mri", tmp_path / "data", str(folder), keep_going=True)
+    assert set(Dataset("infant_mri", tmp_path / "data").names) == {"24m_S002", "6m_S003"}
+
+
+def test_spaces_around_the_cells_of_a_table_are_no_part_of_them(copy):
+    folder = copy("bids")
+    (folder / SESSIONS).write_text("session_id \t age_months\n ses-A \t 17.8 \n")
+    assert ages_of(read_source(folder, FACTS))["sub-02_ses-A"] == ("sub-02", pytest.approx(17.8), "18m")
 
 
 def test_a_missing_modality_is_no_problem_where_the_other_is_asked_for(copy):

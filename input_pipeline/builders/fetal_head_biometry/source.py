@@ -44,8 +44,9 @@ def read_source(source: str | Path, plane: str) -> Reading:
     layout = find_layout(Path(source), plane)
     colours = _colours(layout, DIVERSE if plane == "diverse" else PUBLISHED)
     sizes = _pixel_sizes(layout.pixel_sizes)
-    images, masks = _names(layout.images), _names(layout.masks)
-    problems = [f"{name}.png has no mask in {layout.masks.name}" for name in sorted(images - masks)]
+    problems: list[str] = []
+    images, masks = _names(layout.images, problems), _names(layout.masks, problems)
+    problems += [f"{name}.png has no mask in {layout.masks.name}" for name in sorted(images - masks)]
     problems += [f"{layout.masks.name}/{name}.png has no image" for name in sorted(masks - images)]
     heads = []
     for name in sorted(images & masks):
@@ -72,8 +73,13 @@ def _colours(layout: Layout, published: Colours) -> Colours:
         ) from error
 
 
-def _names(folder: Path) -> set[str]:
-    return {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
+def _names(folder: Path, problems: list[str]) -> set[str]:
+    """Names of PNG files that are not hidden; `problems` tells those that do not fit in a line."""
+    names = {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
+    odd = {name for name in names if not name.isprintable()}
+    where = sorted(f"{folder.name}/{name}.png" for name in odd)
+    problems += [f"{file!r} has a line break or control character in its name" for file in where]
+    return names - odd
 
 
 def _read_head(layout: Layout, name: str, colours: Colours, pixel_mm: float) -> Head:
@@ -99,10 +105,13 @@ def _named(where: str, read):
 
 
 def _pixel_sizes(path: Path | None) -> dict[str, float]:
-    """mm by image name. Its headers differ by blanks between planes; rows without a positive number are unknown."""
+    """mm by image name, without those that are unknown: no row has a positive number, or several disagree.
+
+    The table's headers differ by blanks between planes.
+    """
     if path is None:
         return {}
-    sizes = {}
+    sizes: dict[str, set[float]] = {}
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for row in csv.DictReader(file):
             cells = {" ".join((key or "").lower().split()): value for key, value in row.items()}
@@ -111,8 +120,8 @@ def _pixel_sizes(path: Path | None) -> dict[str, float]:
             except (TypeError, ValueError):
                 size = math.nan
             if 0 < size < math.inf:
-                sizes[str(cells.get("label")).strip().removesuffix(".png")] = size
-    return sizes
+                sizes.setdefault(str(cells.get("label")).strip().removesuffix(".png"), set()).add(size)
+    return {name: found.pop() for name, found in sizes.items() if len(found) == 1}
 
 
 def _notes(heads: list[Head], plane: str) -> list[str]:

@@ -44,13 +44,15 @@ def read_source(source: str | Path, planes: tuple[str, ...]) -> common.Reading:
     source = Path(source)
     _check_layout(source)
     problems: list[str] = []
-    rows = _read_table(source / TABLE, problems)
-    files, masks = _png_names(source / FOLDER), _png_names(source / MASKS)
+    rows, bad = _read_table(source / TABLE, problems)
+    files, bad_files = _pngs(source / FOLDER, problems)
+    masks, bad_masks = _pngs(source / MASKS, problems)
     chosen = {name: row for name, row in rows.items() if row["Plane"] == BRAIN and row["Brain_plane"] in planes}
-    problems += [f"{name}.png is in {TABLE} but not in {FOLDER}" for name in sorted(chosen.keys() - files)]
-    problems += [f"{name}.png has no row in {TABLE}" for name in sorted(files - rows.keys())]
-    problems += [f"{MASKS}/{name}.png has no image" for name in sorted(masks - files)]
-    found = [_plane(source, chosen[name], name in masks) for name in sorted(chosen.keys() & files)]
+    problems += [f"{name}.png is in {TABLE} but not in {FOLDER}" for name in sorted(chosen.keys() - files - bad_files)]
+    problems += [f"{name}.png has no row in {TABLE}" for name in sorted(files.keys() - rows - bad)]
+    problems += [f"{MASKS}/{name}.png has no image" for name in sorted(masks.keys() - files - bad_files)]
+    names = sorted((chosen.keys() & files) - bad_masks)
+    found = [_plane(files[name], masks.get(name), chosen[name]) for name in names]
     good = []
     for plane in found:
         wrong = list(_problems_of(plane))
@@ -81,35 +83,87 @@ def _check_layout(source: Path) -> None:
         raise UserError(f"{source}: has no folder {FOLDER}/; {expected}")
 
 
-def _read_table(path: Path, problems: list[str]) -> dict[str, dict[str, str]]:
-    """Rows by image name. The published headers have blanks at their ends."""
+def _read_table(path: Path, problems: list[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """Rows by image name, and the images whose rows are wrong, each of which `problems` tells once.
+
+    The published headers have blanks at their ends.
+    """
     rows: dict[str, dict[str, str]] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        header, *lines = list(csv.reader(file, delimiter=";")) or [[]]
-    header = [column.strip() for column in header]
-    if not set(COLUMNS) <= set(header):
-        raise UserError(f"{path}: expected the columns {';'.join(COLUMNS)}, found {';'.join(header)}")
-    for line in filter(None, lines):
-        row = dict(zip(header, (value.strip() for value in line), strict=False))
-        name = row["Image_name"].removesuffix(".png")
-        if any(not row.get(column) for column in COLUMNS):
-            problems.append(f"{name} has an empty cell in {TABLE}")
-        elif name in rows:
-            problems.append(f"{name} has two rows in {TABLE}")
+    bad: set[str] = set()
+    for number, row in _cells(path):
+        name = _without_png(row.get("Image_name", "")) or f"row {number}"
+        trouble = "has two rows" if name in rows else _trouble_of(row)
+        if name in bad:
+            continue
+        if trouble:
+            problems.append(f"{_one_line(name)} {trouble} in {path.name}")
+            bad.add(name)
+            rows.pop(name, None)
         else:
             rows[name] = row
-    return rows
+    return rows, bad
 
 
-def _png_names(folder: Path) -> set[str]:
-    return {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
+def _cells(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows below the header with their numbers, by column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            header, *rows = list(csv.reader(file, delimiter=";")) or [[]]
+    except csv.Error as error:
+        raise UserError(f"{path}: is no table ({error}): take the published one") from error
+    header = [column.strip() for column in header]
+    if not set(COLUMNS) <= set(header):
+        found = _one_line(";".join(header))
+        raise UserError(f"{path}: expected the columns {';'.join(COLUMNS)}, found {found}")
+    return [
+        (number, dict(zip(header, (value.strip() for value in row), strict=False)))
+        for number, row in enumerate(rows, 2)
+        if row
+    ]
 
 
-def _plane(source: Path, row: dict[str, str], has_mask: bool) -> Plane:
-    file = row["Image_name"].removesuffix(".png") + ".png"
-    mask = source / MASKS / file if has_mask else None
+def _trouble_of(row: dict[str, str]) -> str:
+    if any(not row.get(column) for column in COLUMNS):
+        return "has an empty cell"
+    if not (row["Image_name"] + row["Patient_num"]).isprintable():
+        return "has a line break or control character"
+    return ""
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else repr(text)
+
+
+def _without_png(name: str) -> str:
+    return name[:-4] if name.lower().endswith(".png") else name
+
+
+def _pngs(folder: Path, problems: list[str]) -> tuple[dict[str, Path], set[str]]:
+    """PNG files by their names without suffix, and the names that two files share, which are not among them.
+
+    What else is there, if it is not hidden, goes to `problems`.
+    """
+    found: dict[str, Path] = {}
+    shared: set[str] = set()
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        where = f"{folder.name}/{path.name}"
+        if path.name.startswith("."):
+            continue
+        if not path.name.isprintable():
+            problems.append(f"{where!r} has a line break or control character in its name")
+        elif path.suffix.lower() != ".png" or not path.is_file():
+            problems.append(f"{where} is no PNG file")
+        elif path.stem in found:
+            problems.append(f"{where} and {found[path.stem].name} have the same name")
+            shared.add(path.stem)
+        else:
+            found[path.stem] = path
+    return {name: path for name, path in found.items() if name not in shared}, shared
+
+
+def _plane(path: Path, mask: Path | None, row: dict[str, str]) -> Plane:
     rest = (row[column] for column in ("Patient_num", "Brain_plane", "Operator", "US_Machine"))
-    return Plane(source / FOLDER / file, mask, *rest)
+    return Plane(path, mask, *rest)
 
 
 def _problems_of(plane: Plane) -> Iterator[str]:

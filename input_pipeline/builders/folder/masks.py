@@ -12,6 +12,8 @@ MAX_ID = 32  # of masks without a list of classes; more is no mask but an image
 def class_ids(mask: Stack, settings: Settings) -> UInt8[np.ndarray, "n h w"]:
     """Ids below the number of classes, where that is known; in a mask of 0 and 255, the latter is 1.
 
+    Where the settings list colours, a mask counts by them: a grey one by its values only if one of them is no colour.
+
     Raises ValueError, in words that follow the name of the file, if it has a value or colour that means nothing.
     """
     values = mask.frames
@@ -22,16 +24,18 @@ def class_ids(mask: Stack, settings: Settings) -> UInt8[np.ndarray, "n h w"]:
         if (blue_first != blue_first[..., :1]).any():
             raise ValueError("has colours: list them as colours in dataset.json")
         values = blue_first[..., 0]
-    found = np.unique(values)
-    if set(found) <= {0, 255} and len(settings.classes) in (0, 2):
+    found = set(np.unique(values).tolist())
+    if settings.colours and found <= {red for red, green, blue in settings.colours if red == green == blue}:
+        return _by_colour(np.stack([values] * 3, axis=-1), settings.colours)
+    may_be_binary = len(settings.classes) in (0, 2)
+    if found <= {0, 255} and may_be_binary:
         return (values > 0).astype(np.uint8)
     highest = len(settings.classes) - 1 if settings.classes else MAX_ID
-    wrong = [value for value in found if not (0 <= value <= highest and value == int(value))]
+    wrong = [value for value in sorted(found) if not (0 <= value <= highest and value == int(value))]
     if not wrong:
         return values.astype(np.uint8)
-    if settings.colours:
-        return _by_colour(np.stack([values] * 3, axis=-1), settings.colours)
-    raise ValueError(f"has the value {wrong[0]:g}: expected class ids 0 to {highest}, or 0 and 255")
+    styles = ", or 0 and 255 alone" * may_be_binary + ", or the colours of dataset.json" * bool(settings.colours)
+    raise ValueError(f"has the value {wrong[0]:g}: expected class ids 0 to {highest}{styles}")
 
 
 def _by_colour(rgb: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> np.ndarray:

@@ -75,6 +75,8 @@ def _read_json(path: Path) -> Settings:
 def _classes(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(name, str) and name for name in value):
         raise ValueError("expected two names or more, the background's first")
+    if not all(name.isprintable() for name in value):
+        raise ValueError("a name has a line break or another character that cannot be printed")
     if len(set(value)) < len(value) or len(value) > 255:
         raise ValueError("names must differ, and be 255 at most")
     return tuple(value)
@@ -106,15 +108,21 @@ def _spacing(value: Any) -> tuple[float, float]:
 def _read_rows(path: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        lines = csv.DictReader(file)
-        if not {"name", "subject"} <= set(lines.fieldnames or ()):
-            raise UserError(f"{path}: expected the columns name,subject and maybe spacing_mm, found {lines.fieldnames}")
-        for line in lines:
-            name, subject, spacing = line["name"], line["subject"], line.get("spacing_mm")
+        lines = csv.reader(file)
+        columns = [cell.strip() for cell in next(lines, [])]
+        if not {"name", "subject"} <= set(columns):
+            raise UserError(f"{path}: expected the columns name,subject and maybe spacing_mm, found {columns}")
+        for cells in filter(None, lines):
+            # " A" and "A" are one subject: as two they could lie in two splits
+            line = dict(zip(columns, map(str.strip, cells), strict=False))
+            where = f"{path}: line {lines.line_num}"
+            name, subject, spacing = (line.get(key, "") for key in ("name", "subject", "spacing_mm"))
             if not name or not subject or name in rows:
-                raise UserError(f"{path}: line {lines.line_num} has no name, no subject, or a name that occurs twice")
+                raise UserError(f"{where} has no name, no subject, or a name that occurs twice")
+            if not (name + subject).isprintable():
+                raise UserError(f"{where} has a line break or another character that cannot be printed: remove it")
             try:
                 rows[name] = Row(subject, _spacing(spacing) if spacing else None)
             except ValueError as error:
-                raise UserError(f"{path}: line {lines.line_num}: spacing_mm is wrong: {error}") from error
+                raise UserError(f"{where}: spacing_mm is wrong: {error}") from error
     return rows

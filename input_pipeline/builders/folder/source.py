@@ -1,6 +1,7 @@
 """The user's folder, read and checked as a whole before anything is written."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def _check_names(names: list[str], item: Item, file_of: dict[str, str]) -> None:
     """Raises ValueError where a frame would be called like one of another file; else takes the names."""
     for name in names:
         if name in file_of:
-            raise ValueError(f"{item.path.name} and {file_of[name]} would both be called {name}")
+            raise ValueError(f"{item.path.name} would be called {name}, as a frame of {file_of[name]} is: rename it")
     file_of.update(dict.fromkeys(names, item.path.name))
 
 
@@ -154,17 +155,25 @@ def _check_layout(source: Path) -> None:
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in found:
+        if not path.name.isprintable():
+            raise UserError(f"{folder}: {path.name!r} has a character that cannot be printed: rename this file")
+    return found
 
 
 def _pair(source: Path, settings: Settings, problems: list[str]) -> list[Item]:
     """The items of a folder, sorted by name. What does not fit together goes to `problems`."""
-    masks = _by_stem(_files(source / MASKS), problems)
-    images = _by_stem(_files(source / IMAGES) + _files(source / UNLABELLED), problems)
+    masks, unclear_masks = _by_stem(_files(source / MASKS), problems)
+    images, unclear = _by_stem(_files(source / IMAGES) + _files(source / UNLABELLED), problems)
     labelled = {name for name, path in images.items() if path.parent.name == IMAGES}
     missing = sorted(labelled - masks.keys())
-    problems += [f"{images[name].name} has no mask: move it to {UNLABELLED}/ or draw one" for name in missing]
-    problems += [f"{MASKS}/{masks[name].name} has no image" for name in sorted(masks.keys() - labelled)]
+    problems += [
+        f"{images[name].name} has no mask: move it to {UNLABELLED}/ or draw one"
+        for name in missing
+        if name not in unclear_masks
+    ]
+    problems += [f"{MASKS}/{masks[name].name} has no image" for name in sorted(masks.keys() - labelled - unclear)]
     rows = dict(settings.rows or {})
     items = []
     for name, path in sorted(images.items()):
@@ -175,22 +184,23 @@ def _pair(source: Path, settings: Settings, problems: list[str]) -> list[Item]:
             subject, spacing_mm = _subject(name, path, settings, problems), None
         if subject and name not in missing:
             items.append(Item(path, masks.get(name), subject, spacing_mm or settings.spacing_mm, settings))
-    problems += [f"{name} is in {SUBJECTS} but has no file" for name in rows]
+    problems += [f"{name} is in {SUBJECTS} but has no file" for name in rows if stem(Path(name)) not in unclear]
     return items
 
 
-def _by_stem(paths: list[Path], problems: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _by_stem(paths: list[Path], problems: list[str]) -> tuple[dict[str, Path], set[str]]:
+    """Files by their names, and the names of several files, of which none is taken."""
+    found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
-        name = stem(path)
-        if not path.is_file():
-            problems.append(f"{path.parent.name}/{path.name} is no file")
-        elif name in found:
-            other = found[name]
-            problems.append(f"{path.parent.name}/{path.name} and {other.parent.name}/{other.name} have the same name")
+        if path.is_file():
+            found[stem(path)].append(path)
         else:
-            found[name] = path
-    return found
+            problems.append(f"{path.parent.name}/{path.name} is no file")
+    unclear = {name for name, files in found.items() if len(files) > 1}
+    for name in sorted(unclear):
+        files = " and ".join(f"{path.parent.name}/{path.name}" for path in found[name])
+        problems.append(f"{files} have the same name: keep one")
+    return {name: files[0] for name, files in found.items() if name not in unclear}, unclear
 
 
 def _subject(name: str, path: Path, settings: Settings, problems: list[str]) -> str:
@@ -198,7 +208,7 @@ def _subject(name: str, path: Path, settings: Settings, problems: list[str]) -> 
         problems.append(f"{path.name} has no row in {SUBJECTS}")
         return ""
     match = settings.subject.search(name)
-    subject = match.group(1) if match else None
+    subject = (match.group(1) or "").strip() if match else ""
     if not subject:
         problems.append(f"{path.name} has no subject: {settings.subject.pattern!r} finds none in its name")
-    return subject or ""
+    return subject

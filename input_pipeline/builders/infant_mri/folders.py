@@ -49,9 +49,10 @@ def read_age_folders(source: Path) -> Layout | None:
     problems: list[str] = []
     scans, others = [], []
     for folder in (inner for outer in subfolders(source) for inner in subfolders(outer)):
-        files, other = _by_name(folder, known, problems)
+        files, other, unclear = _by_name(folder, known)
         others += other
-        if not files:
+        problems += unclear
+        if unclear or not files:
             continue
         age = age_by_name(folder.parent.name)
         if age is None:
@@ -65,10 +66,10 @@ def read_age_folders(source: Path) -> Layout | None:
     return Layout(scans, _classes(source), "the folder in the folder of the age", problems, notes)
 
 
-def _by_name(folder: Path, known: dict[str, str], problems: list[str]) -> tuple[dict[str, Path], list[Path]]:
-    """The files of a subject by what they are, and those that are something else."""
+def _by_name(folder: Path, known: dict[str, str]) -> tuple[dict[str, Path], list[Path], list[str]]:
+    """The files of a subject by what they are, those that are something else, and what is wrong."""
     files: dict[str, Path] = {}
-    others = []
+    others, problems = [], []
     for path in volumes_in(folder):
         kind = known.get(stem(path).lower())
         if kind is None:
@@ -78,7 +79,7 @@ def _by_name(folder: Path, known: dict[str, str], problems: list[str]) -> tuple[
             problems.append(f"{where}/{path.name} and {files[kind].name} are both its {kind}: keep one")
         else:
             files[kind] = path
-    return files, others
+    return files, others, problems
 
 
 def _classes(source: Path) -> Classes:
@@ -95,8 +96,10 @@ def read_atlas(source: Path) -> Layout | None:
     """`fetal_SB_atlas_GA21_notoperated/srr.nii.gz, parcellation.nii.gz`, or None if there is nothing like it."""
     scans, problems = [], []
     for folder in subfolders(source):
-        files = {stem(path): path for path in volumes_in(folder)}
-        if ATLAS_IMAGE not in files:
+        files, _, unclear = _by_name(folder, {name: name for name in (ATLAS_IMAGE, ATLAS_LABELS)})
+        if unclear and ATLAS_IMAGE in files:
+            problems += unclear
+        if unclear or ATLAS_IMAGE not in files:
             continue
         weeks = _WEEKS.search(folder.name)
         if weeks is None:

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fetal_jax.types import UserError
+
 MODALITIES = ("T1w", "T2w")
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -83,12 +85,19 @@ def volumes_in(folder: Path) -> list[Path]:
     """The NIfTI files of a folder, by name; none if it does not exist. Hidden ones are left alone."""
     if not folder.is_dir():
         return []
-    found = (path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
-    return sorted(found)
+    return [path for path in _listed(folder) if path.name.endswith(SUFFIXES)]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder, by name; none if it does not exist. Hidden ones are left alone."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in _listed(folder) if path.is_dir()]
+
+
+def _listed(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for path in found:
+        if not path.name.isprintable():
+            raise UserError(f"{folder}: {path.name!r} has a character that cannot be printed: rename it")
+    return found

@@ -1,6 +1,7 @@
 """The user's folder: its layout is recognised, and every volume read and checked before anything is written."""
 
 import dataclasses
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -48,14 +49,16 @@ def read_source(source: str | Path, facts: DatasetFacts, modality: str = "") -> 
     layout = _recognise(source)
     modalities = (modality,) if modality else _modalities(layout.scans)
     problems, items = list(layout.problems), []
-    first: dict[tuple[str, float, str], Scan] = {}
+    visits: dict[tuple[str, float, str], list[Scan]] = defaultdict(list)
     for scan in layout.scans:
+        visits[scan.subject, scan.age.value, scan.age.unit].append(scan)
+    for same in visits.values():
+        if len(same) > 1:
+            where = " and ".join(str(scan.folder.relative_to(source)) for scan in reversed(same))
+            problems.append(f"{where} are the same subject at the same age: keep one")
+    for scan in (scan for same in visits.values() if len(same) == 1 for scan in same):
         item = Item(scan, modalities, layout.classes, source)
-        other = first.setdefault((scan.subject, scan.age.value, scan.age.unit), scan)
         try:
-            if other is not scan:
-                where, there = scan.folder.relative_to(source), other.folder.relative_to(source)
-                raise ValueError(f"{where} and {there} are the same subject at the same age: keep one")
             decode(item)
         except ValueError as error:
             problems.append(str(error))

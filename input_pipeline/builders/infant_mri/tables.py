@@ -32,7 +32,8 @@ DEFAULT_CLASSES = Classes.numbered(
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        return [{key: value or "" for key, value in row.items() if key} for row in csv.DictReader(file, delimiter="\t")]
+        rows = csv.DictReader(file, delimiter="\t")
+        return [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in rows]
 
 
 def age_of(path: Path, participant: str, session: str) -> Age | None:
@@ -95,8 +96,8 @@ def read_classes(path: Path) -> Classes:
     indices, names, colours = zip(*found, strict=True)
     if len(set(indices)) < len(found) or len(set(names)) < len(found) or not 2 <= len(found) <= MAX_CLASSES:
         raise UserError(f"{path}: expected 1 to {MAX_CLASSES - 1} classes whose indices and names differ")
-    if not all(names) or min(indices) < 0:
-        raise UserError(f"{path}: a class has no name or an index below 0")
+    if not all(name and name.isprintable() for name in names) or min(indices) < 0:
+        raise UserError(f"{path}: a class has no name that can be printed, or an index below 0")
     shown = tuple(_rgb(colour) or PALETTE[(i - 1) % len(PALETTE)] for i, colour in enumerate(colours))
     return Classes(names, shown, {index: i for i, index in enumerate(indices)})
 

@@ -5,27 +5,19 @@ slice array[i] is sagittal, upright, and looks to the left.
 """
 
 import dataclasses
-import gzip
-import io
-import zlib
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8, UInt16
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
-from nibabel.spatialimages import HeaderDataError
 
 from input_pipeline.builders.infant_mri.scan import Classes
-from input_pipeline.images import check_size
+from input_pipeline.formats.nifti import load
 
 AXES = ("L", "I", "P")  # where the three indices grow to: left, inferior, posterior
 PERCENTILES = (0.1, 99.9)  # black and white of an image
 SAME_MM = 1e-3
-# What its reader raises for a file that is not whole, or whose header makes no sense.
-DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, OverflowError, MemoryError, zlib.error)
-SLACK = 2**24  # bytes that may precede the voxels, or follow them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,53 +41,13 @@ class Volume:
 def read_volume(path: Path) -> Volume:
     """Raises ValueError, in words that follow the name of the file, if it is damaged, cut off or no volume of finite
     grey values; one of too many voxels is refused by its header alone."""
-    if not path.stat().st_size:
-        raise ValueError("is empty")
-    try:
-        image = _load(path)
-        shape = _shape(image)
-        voxels = np.asanyarray(image.dataobj).reshape(shape)
-        unit = image.header.get_xyzt_units()[0]
-    except DAMAGED as error:
-        raise ValueError("is damaged, cut off, or no NIfTI") from error
-    if not np.isfinite(voxels).all():
+    found = load(path, (3,))
+    if not np.isfinite(found.values).all():
         raise ValueError("has values that are not finite (NaN or infinity)")
-    affine = np.asarray(image.affine, float)
-    if not np.isfinite(affine).all() or np.isnan(io_orientation(affine)).any():
+    if not np.isfinite(found.affine).all() or np.isnan(io_orientation(found.affine)).any():
         raise ValueError("has an affine that places its voxels nowhere in space")
-    turned = _turned(nibabel.Nifti1Image(voxels, affine, dtype=voxels.dtype))
-    in_mm = {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)  # no unit means mm
-    return Volume(np.ascontiguousarray(turned.dataobj), np.diag([in_mm] * 3 + [1]) @ turned.affine)
-
-
-def _load(path: Path) -> nibabel.Nifti1Image:
-    """The image, of bytes that were read to their end: only there does a gzip file tell that it is whole."""
-    header = nibabel.load(path)
-    if not isinstance(header, nibabel.Nifti1Image):
-        raise ValueError("is no NIfTI")
-    check_size(_shape(header))
-    proxy = header.dataobj
-    size = int(proxy.offset) + int(np.prod(proxy.shape, dtype=np.int64)) * proxy.dtype.itemsize
-    if proxy.offset > SLACK:
-        raise EOFError
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        data = file.read(size)
-        if len(data) < size or len(file.read(SLACK)) == SLACK:
-            raise EOFError
-    return type(header).from_stream(io.BytesIO(data))
-
-
-def _shape(image: nibabel.Nifti1Image) -> tuple[int, int, int]:
-    shape = image.shape
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        raise ValueError(f"has {len(shape)} dimensions: expected 3")
-    if min(shape) < 1:
-        raise ValueError("has no voxels")
-    if image.get_data_dtype().kind not in "iuf":
-        raise ValueError("has colours or complex values: expected grey ones")
-    return shape
+    turned = _turned(nibabel.Nifti1Image(found.values, found.affine, dtype=found.values.dtype))
+    return Volume(np.ascontiguousarray(turned.dataobj), np.diag([found.in_mm] * 3 + [1]) @ turned.affine)
 
 
 def _turned(image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
