@@ -40,22 +40,25 @@ DATASETS = {
     "folder": {
         "structures": (),
         "split": OF_THE_LABELLED,
+        "schedule": "few_images",
+        "batch_size": 4,
     },
 }
 # Epochs of the three stages. "published" counts on an encoder that knows ImageNet and on an accelerator.
-SCHEDULES = {"short": (2, 24, 10), "published": (20, 50, 30)}
+# "few_images": 20 labelled ones still make some 300 steps of fine-tuning. `data describe` fits epochs to a dataset.
+SCHEDULES = {"short": (2, 24, 10), "few_images": (1, 60, 12), "published": (20, 50, 30)}
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Arguments: dataset, size (network pixels), model, split, labeller (threshold | naive), schedule.
 
-    `split` is a published one of configs.common.SPLITS, else the dataset's own; `schedule` is short or published.
+    `split` is a published one of configs.common.SPLITS, `schedule` one of SCHEDULES; else they are the dataset's own.
     """
     arg = parse_argument(
-        argument, dataset="fetal_phantom", size=256, model="case_unet", split="", labeller="threshold", schedule="short"
+        argument, dataset="fetal_phantom", size=256, model="case_unet", split="", labeller="threshold", schedule=""
     )
     data = choose("dataset", re.split("[/:]", arg["dataset"])[0], DATASETS)
-    epochs = choose("schedule", arg["schedule"], SCHEDULES)
+    epochs = choose("schedule", arg["schedule"] or data.get("schedule", "short"), SCHEDULES)
     config = ConfigDict()
     config.seed = 0
     config.dataset = arg["dataset"]
@@ -66,10 +69,10 @@ def get_config(argument: str = "") -> ConfigDict:
     config.class_weights = ConfigDict({"rule": "none", "smoothing": 0.01})  # none | inverse_frequency
     config.size = arg["size"]
     config.intensity = "unit"  # of the network's input: unit, [0, 1], or symmetric, [-1, 1]
-    config.batch_size = 8
+    config.batch_size = data.get("batch_size", 8)
     # Without a pool there is nothing to re-train on.
     has_pool = config.split.unlabelled != 0
-    config.unlabelled_per_batch = 4 if has_pool else 0
+    config.unlabelled_per_batch = config.batch_size // 2 if has_pool else 0
     config.model = ConfigDict({"name": arg["model"], "dropout": 0.1, "bn_momentum": 0.9})
     config.optimizer = ConfigDict({"name": "adam", "weight_decay": 1e-4, "clip": 1.0})
     config.protocol = ("decoder", "fine_tune", "retrain") if has_pool else ("decoder", "fine_tune")

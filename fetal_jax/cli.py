@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from fetal_jax import cli_data
 
-DONE, USER_ERROR, PREEMPTED = 0, 2, 75  # and 1 for what nobody foresaw, with a traceback
+DONE, USER_ERROR, PREEMPTED, INTERRUPTED = 0, 2, 75, 130  # and 1 for what nobody foresaw, with a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(
             f"{error.filename or 'a file'}: {error.strerror or error}: check the path, its rights and the disk"
         )
+    except KeyboardInterrupt:
+        print("\nfetal-jax: interrupted; nothing half-written is left", file=sys.stderr)
+        return INTERRUPTED
     except Preempted:
         print("stopped on request; everything is saved: run the same command again to go on", file=sys.stderr)
         return PREEMPTED

@@ -25,6 +25,7 @@ from input_pipeline.splits import Request
 from input_pipeline.transforms import check_intensity
 
 CLASS_WEIGHTS = ("none", "inverse_frequency")
+FEW_STEPS = 100
 
 
 class Experiment:
@@ -60,7 +61,7 @@ class Experiment:
         self.splits = make_splits(self.dataset.cases(), request, self.dataset.version)
         self.draws = self._draws(**sampling)
         self.class_weights = self._class_weights(**weighting)
-        self.warnings = [*self.dataset.notes, *self._unseen_classes()]
+        self.warnings = [*self.dataset.notes, *self._unseen_classes(), *self._short_stages()]
         self._check_pool()
         self.mesh = meshes.make_mesh()
 
@@ -122,6 +123,18 @@ class Experiment:
             return None
         pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
         return tuple(class_weights(pixels, smoothing).tolist())
+
+    def _short_stages(self) -> list[str]:
+        """Stages that train the whole network for so few steps that it can hardly learn."""
+        warnings = []
+        for stage in self.stages:
+            parts = ("labelled", "unlabelled") if stage.pool == "both" else ("labelled",)
+            images = sum(len(self.splits.parts[part]) for part in parts)
+            steps = stage.epochs * max(1, images // self.batch_size)
+            if steps < FEW_STEPS and not stage.frozen:
+                remedy = f"raise stages.{stage.name}.epochs"
+                warnings.append(f"Stage {stage.name} takes {steps} steps at most, few to learn from: {remedy}.")
+        return warnings
 
     def _unseen_classes(self) -> list[str]:
         pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)

@@ -100,6 +100,9 @@ def _warnings(experiment: Experiment, workdir: Workdir, test: dict[str, Any], fi
                 f"The labeller kept none of {record['n_pool']} images before stage {record['stage']}: "
                 "that stage went on with the labelled images alone."
             )
+    for name in experiment.facts.foreground:
+        if test["pooled"]["recall"][name] == 0:
+            warnings.append(f"The network finds no pixel of {name} in any test image.")
     for name, cases in test["absent"].items():
         if cases["both"]:
             warnings.append(f"{name}: absent from {cases['both']} images and predictions, whose scores are undefined.")

@@ -5,6 +5,7 @@ Every file is decoded once: `NetImages` keeps what a network sees, small and in 
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import functools
 import hashlib
@@ -79,9 +80,10 @@ def prepare(
     if surviving_folder(path) != path:
         surviving_folder(path).rename(path)
     if path.exists() and not overwrite:
+        builder = builders.builder(dataset, str(data_dir))
         if source is not None:
-            print(f"{dataset} is prepared already in {path}: --overwrite does it again", file=sys.stderr)
-        return builders.builder(dataset, str(data_dir))
+            _check_source(dataset, source, builder)
+        return builder
     if path.exists() and source is None and builders.needs_source(dataset):
         raise UserError(f"--overwrite prepares {dataset} from its files again: name their folder with --source DIR")
     if not sys.stderr.isatty():
@@ -91,11 +93,29 @@ def prepare(
     with _scratch(data_dir) as scratch:
         builder = builders.builder(dataset, scratch, **settings)
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
-            builder.download_and_prepare()
+            _write(builder)
         open_index(builder)
         with replacing_folder(path) as partial:
             os.replace(builder.data_dir, partial)
     return builders.builder(dataset, str(data_dir))
+
+
+def _write(builder: tfds.core.DatasetBuilder) -> None:
+    try:
+        builder.download_and_prepare()
+    except RuntimeError as error:  # of ArrayRecord's own writer
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(builder.data_dir)) from error
+
+
+def _check_source(dataset: str, source: str, builder: tfds.core.DatasetBuilder) -> None:
+    """Raises UserError if what is prepared was read from another folder: it would be taken for this one."""
+    before = (builder.info.metadata or {}).get("source")
+    if before != str(pathlib.Path(source).absolute()):
+        beside = " (or prepare folder/NAME beside it)" if dataset.startswith("folder") else ""
+        raise UserError(f"{dataset} is prepared already, from {before}: --overwrite replaces it by {source}{beside}")
+    print(f"{dataset} is prepared already in {builder.data_dir}: --overwrite does it again", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -190,6 +190,15 @@ def test_what_a_killed_preparation_left_goes_with_the_next_one(tmp_path):
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"hc18", ".preparing-alive"}
 
 
+def test_an_interrupted_command_says_so_in_one_line(data_dir, monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_data, "_list", interrupt)
+    assert data(data_dir, "list") == 130
+    assert capsys.readouterr().err.split("\n") == ["", "fetal-jax: interrupted; nothing half-written is left", ""]
+
+
 def test_listing_names_every_dataset(data_dir, capsys):
     assert data(data_dir, "list") == 0
     listed = {line.split()[0] for line in capsys.readouterr().out.splitlines()}

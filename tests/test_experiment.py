@@ -27,7 +27,11 @@ def test_by_default_every_labelled_image_is_drawn_alike(make):
     experiment = make()
     assert experiment.draws is None
     assert experiment.class_weights is None
-    assert experiment.warnings == []
+    assert experiment.warnings == [
+        "Stage fine_tune takes 24 steps at most, few to learn from: raise stages.fine_tune.epochs.",
+        "Stage retrain takes 10 steps at most, few to learn from: raise stages.retrain.epochs.",
+    ]
+    assert make(**{"stages.fine_tune.epochs": 100, "stages.retrain.epochs": 100}).warnings == []
 
 
 def test_images_with_rare_structures_are_drawn_as_often_as_asked(make, monkeypatch):
@@ -69,7 +73,7 @@ def test_a_class_that_no_training_image_shows_is_told(tmp_path):
     settings = [("split.unit", "images"), *((f"split.{part}", "1") for part in ("labelled", "unlabelled", "test"))]
     spec = "configs/ss_case_unet.py:dataset=folder,size=32"
     experiment = Experiment(config.load(spec, [*settings, ("split.validation", "0")]), tmp_path / "data")
-    assert experiment.warnings == ["No training image shows tail: the network cannot learn it."]
+    assert "No training image shows tail: the network cannot learn it." in experiment.warnings
 
 
 def test_a_fold_is_tested_instead_of_a_number_of_images(make):

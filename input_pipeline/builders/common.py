@@ -158,7 +158,8 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _split_generators(self, dl_manager):
         reading = self._reading
-        self.info.metadata.update(notes=reading.notes, left_out=reading.problems)
+        source = str(Path(self._source).absolute())
+        self.info.metadata.update(source=source, notes=reading.notes, left_out=reading.problems)
         if reading.facts is not None:
             self.info.metadata.update(facts=dataclasses.asdict(reading.facts))
         return {SPLIT: self._generate_examples()}

@@ -15,6 +15,8 @@ BATCHES = (2, 8)  # the least is nnU-Net's; the most is what the published proto
 SHARE_OF_DATA = 0.05  # of the training images in one batch, at most; nnU-Net
 STEADY = 4  # which that share does not lower: BatchNorm over fewer images is mostly noise
 TRAINED = 0.7  # of the labelled images
+EPOCHS = {"fine_tune": 24, "retrain": 10}  # the config's own
+STEPS = {"fine_tune": 600, "retrain": 400}  # with fewer a network at random weights finds little
 # Memory of a training step of case_unet in float32, as XLA plans it: 2.6 kB a pixel of the batch, at 128 and at 256 px.
 # Unlabelled images, half of a batch, come in two views.
 BYTES_A_PIXEL, VIEWS = 2700, 1.5
@@ -75,6 +77,20 @@ def batch(found: Description, size: int, memory_gb: float) -> Choice:
     while 2 * number <= most:
         number *= 2
     return Choice({"batch_size": number, "unlabelled_per_batch": number // 2 if found.n_pool else 0}, limit)
+
+
+def epochs(found: Description, batch_size: int, stages: tuple[str, ...]) -> Choice:
+    """As many as make a fixed number of steps, and no fewer than the config has: few images are seen more often."""
+    labelled = TRAINED * found.n_labelled
+    images = {"fine_tune": labelled, "retrain": labelled + found.n_pool}
+    wanted = {
+        stage: max(least, math.ceil(STEPS[stage] * batch_size / images[stage])) for stage, least in EPOCHS.items()
+    }
+    values = {f"stages.{stage}.epochs": wanted[stage] for stage in stages if stage in wanted}
+    reason = (
+        f"{STEPS['fine_tune']} steps of fine-tuning and {STEPS['retrain']} of re-training, or the config's own epochs"
+    )
+    return Choice(values, reason)
 
 
 def patch(found: Description, memory_gb: float) -> Choice:

@@ -42,12 +42,14 @@ def suggest(found: Description, memory_gb: float = 8.0) -> Suggestion:
     if found.n_labelled_subjects < 2:
         return Suggestion(why_no_config="all labelled images are of one subject, and a test takes another one")
     size = rules.input_size(found, memory_gb)
+    batch = rules.batch(found, size.values["size"], memory_gb)
     protocol = balance.protocol(found)
     return Suggestion(
         (
             _structures(found),
             size,
-            rules.batch(found, size.values["size"], memory_gb),
+            batch,
+            rules.epochs(found, batch.values["batch_size"], protocol.values["protocol"]),
             balance.split(found),
             protocol,
             balance.oversampling(found),

@@ -153,6 +153,26 @@ def test_the_version_is_of_the_classes_too(tmp_path):
     assert versions[0] != versions[1]
 
 
+def test_another_folder_is_not_taken_for_the_one_that_is_prepared(tmp_path, capsys):
+    for name in ("one", "two"):
+        dummy_data(tmp_path / name)
+    prepare("folder", tmp_path / "data", str(tmp_path / "one"))
+    prepare("folder", tmp_path / "data", str(tmp_path / "one"))
+    assert "folder is prepared already in" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"prepared already, from .*one: --overwrite replaces it by .*two \(or"):
+        prepare("folder", tmp_path / "data", str(tmp_path / "two"))
+
+
+def test_a_full_disk_is_told_as_one(data_dir, tmp_path, monkeypatch):
+    def fail(self, **kwargs):
+        raise RuntimeError("Failed to finalize writing: write() failed: No space left on device")
+
+    monkeypatch.setattr(FetalPhantom, "download_and_prepare", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        prepare(TINY, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_was_left_out_is_among_the_notes(tmp_path):
     dummy_data(tmp_path / "mine")
     (tmp_path / "mine" / "images" / "S01_a.png").write_bytes(b"")

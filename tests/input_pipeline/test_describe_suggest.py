@@ -107,6 +107,14 @@ def test_memory_bounds_the_input_and_the_batch():
     assert batches == [2, 2, 4, 8, 8]
 
 
+def test_few_images_are_seen_more_often():
+    few = suggest(description(n_labelled=40, n_images=40)).values
+    assert 600 <= few["stages.fine_tune.epochs"] * 0.7 * 40 / few["batch_size"] < 620
+    assert suggest(description(n_labelled=5000, n_images=5000)).values["stages.fine_tune.epochs"] == 24
+    assert "stages.retrain.epochs" not in few
+    assert "stages.retrain.epochs" in suggest(description(n_images=300, n_pool=100)).values
+
+
 @pytest.mark.parametrize(
     ("n_labelled", "n_pool", "batch"), [(200, 0, 4), (40, 0, 4), (228, 0, 4), (229, 0, 8), (40, 200, 8)]
 )

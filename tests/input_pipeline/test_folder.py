@@ -583,6 +583,16 @@ def test_the_folder_in_the_tests_has_every_format(tmp_path):
             assert 40 < opened[name].labels.sum() < 3000
 
 
+def test_a_table_of_subjects_may_have_semicolons_but_must_be_utf_8(folder):
+    table = (TABLE.replace(",", ";")).replace("S01_a;P", "S01_a;Müller")
+    (folder / "subjects.csv").write_text(table, encoding="utf-8")
+    subjects = {item.stem: item.subject for item in read_source(folder).items}
+    assert (subjects["S01_a"], subjects["S01_b"]) == ("Müller", "P")
+    (folder / "subjects.csv").write_text(table, encoding="latin-1")
+    with pytest.raises(UserError, match=r"subjects\.csv: is not UTF-8.*save it as CSV UTF-8"):
+        read_source(folder)
+
+
 def test_hidden_files_are_left_alone(folder):
     (folder / "images" / ".DS_Store").write_bytes(b"x")
     assert len(read_source(folder).items) == 8

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 import math
 import re
@@ -107,8 +108,12 @@ def _spacing(value: Any) -> tuple[float, float]:
 
 def _read_rows(path: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        lines = csv.reader(file)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8, so names could be mixed up: save it as CSV UTF-8") from error
+    with io.StringIO(text, newline="") as file:
+        lines = csv.reader(file, delimiter=";" if ";" in text.partition("\n")[0] else ",")
         columns = [cell.strip() for cell in next(lines, [])]
         if not {"name", "subject"} <= set(columns):
             raise UserError(f"{path}: expected the columns name,subject and maybe spacing_mm, found {columns}")
