@@ -1,6 +1,7 @@
-"""Files and folders that are replaced whole or not at all, whatever fails while they are written."""
+"""Files and folders that are replaced whole or not at all, whatever fails while they are written, and held alone."""
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -55,6 +56,20 @@ def surviving_folder(path: str | os.PathLike) -> pathlib.Path:
     """Where to read a folder of `replacing_folder`: `path`, or `NAME.old` where a kill left only that."""
     path = pathlib.Path(path)
     return _old(path) if _old(path).is_dir() and not path.exists() else path
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """Holds a file or folder that exists for this process; a killed one holds nothing.
+
+    Raises BlockingIOError, before the block, if another holder has it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _old(path: pathlib.Path) -> pathlib.Path:

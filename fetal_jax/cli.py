@@ -216,14 +216,14 @@ def _stop_on_signal() -> Iterator:
 @contextlib.contextmanager
 def _claimed(workdir: pathlib.Path) -> Iterator[None]:
     """Holds the workdir for this process: two runs in one workdir would overwrite each other."""
-    import fcntl
-
+    from fetal_jax.atomic import locked
     from fetal_jax.types import UserError
 
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("w") as lock:
+    (workdir / ".lock").touch()
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(locked(workdir / ".lock"))
         except BlockingIOError:
             raise UserError(f"workdir {workdir} is in use by another run: wait for it or choose another") from None
         yield

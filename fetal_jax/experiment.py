@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from clu import parameter_overview
 
 from fetal_jax import config as configs
@@ -16,7 +17,7 @@ from fetal_jax.training import labellers
 from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.stages import Stage, make_protocol
 from fetal_jax.training.state import TrainState, create_train_state
-from fetal_jax.types import UserError, Variables
+from fetal_jax.types import DatasetFacts, UserError, Variables
 from input_pipeline import augment, builders
 from input_pipeline.dataset import Dataset, NetImages, select
 from input_pipeline.deal import make_splits
@@ -60,8 +61,9 @@ class Experiment:
         self.facts = self.dataset.facts
         self.splits = make_splits(self.dataset.cases(), request, self.dataset.version)
         self.draws = self._draws(**sampling)
-        self.class_weights = self._class_weights(**weighting)
-        self.warnings = [*self.dataset.notes, *self._unseen_classes(), *self._short_stages()]
+        pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
+        self.class_weights = _class_weights(pixels, **weighting)
+        self.warnings = [*self.dataset.notes, *_unseen_classes(pixels, self.facts), *self._short_stages()]
         self._check_pool()
         self.mesh = meshes.make_mesh()
 
@@ -115,15 +117,6 @@ class Experiment:
         shows = [self.dataset.shows[name] for name in self.splits.parts["labelled"]]
         return tuple(oversampled(shows, tuple(structures), factor))
 
-    def _class_weights(self, rule: str, smoothing: float) -> tuple[float, ...] | None:
-        """How much a pixel of each class counts, background first, by the labelled part; None: all alike."""
-        if rule not in CLASS_WEIGHTS:
-            raise UserError(f"class_weights.rule {rule!r} is unknown: choose one of {', '.join(CLASS_WEIGHTS)}")
-        if rule == "none":
-            return None
-        pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
-        return tuple(class_weights(pixels, smoothing).tolist())
-
     def _short_stages(self) -> list[str]:
         """Stages that train the whole network for so few steps that it can hardly learn."""
         warnings = []
@@ -135,11 +128,6 @@ class Experiment:
                 remedy = f"raise stages.{stage.name}.epochs"
                 warnings.append(f"Stage {stage.name} takes {steps} steps at most, few to learn from: {remedy}.")
         return warnings
-
-    def _unseen_classes(self) -> list[str]:
-        pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
-        unseen = [name for name, n in zip(self.facts.classes, pixels, strict=True) if n == 0]
-        return [f"No training image shows {name}: the network cannot learn it." for name in unseen]
 
     def make_optimizer(self, stage: Stage):
         return make_optimizer(**self.optimizer, frozen=stage.frozen)
@@ -171,3 +159,15 @@ class Experiment:
     def segmenter(self, variables: Variables, stage: str) -> Segmenter:
         """The network with these weights, in native geometry."""
         return Segmenter(self.card(stage), variables, batch_size=self.eval_batch_size)
+
+
+def _class_weights(pixels: np.ndarray, rule: str, smoothing: float) -> tuple[float, ...] | None:
+    """How much a pixel of each class counts, by how many the labelled part has of each; None: all alike."""
+    if rule not in CLASS_WEIGHTS:
+        raise UserError(f"class_weights.rule {rule!r} is unknown: choose one of {', '.join(CLASS_WEIGHTS)}")
+    return None if rule == "none" else tuple(class_weights(pixels, smoothing).tolist())
+
+
+def _unseen_classes(pixels: np.ndarray, facts: DatasetFacts) -> list[str]:
+    unseen = [name for name, n in zip(facts.classes, pixels, strict=True) if n == 0]
+    return [f"No training image shows {name}: the network cannot learn it." for name in unseen]

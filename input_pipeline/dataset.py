@@ -6,7 +6,6 @@ Every file is decoded once: `NetImages` keeps what a network sees, small and in 
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import functools
 import hashlib
 import io
@@ -23,7 +22,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Int64, UInt8
 
-from fetal_jax.atomic import replacing_folder, surviving_folder
+from fetal_jax.atomic import locked, replacing_folder, surviving_folder
 from fetal_jax.types import DatasetFacts, UserError
 from input_pipeline import builders
 from input_pipeline.builders.common import SHOWN, SPLIT
@@ -122,21 +121,10 @@ def _check_source(dataset: str, source: str, builder: tfds.core.DatasetBuilder) 
 def _scratch(data_dir: pathlib.Path) -> Iterator[str]:
     """A folder to prepare in, held by a lock; those that no living process holds were left by a kill, and go."""
     for left in data_dir.glob(f"{SCRATCH}*"):
-        with contextlib.suppress(BlockingIOError), _locked(left):
+        with contextlib.suppress(BlockingIOError), locked(left):
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=SCRATCH) as scratch, _locked(pathlib.Path(scratch)):
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=SCRATCH) as scratch, locked(pathlib.Path(scratch)):
         yield scratch
-
-
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Raises BlockingIOError if another process holds the folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 def describe_all(data_dir: pathlib.Path) -> list[str]:
@@ -168,9 +156,10 @@ class Dataset:
         """
         self.name = builders.canonical(dataset)
         builder = prepare(self.name, data_dir)
-        self.facts, self._new_id = select(builders.facts(self.name, data_dir), structures)
+        facts = builders.facts(self.name, data_dir)
+        self.facts, self._new_id = select(facts, structures)
         self.index = open_index(builder)
-        self.version = f"{self.name}:{builder.version}:{_digest(builders.facts(self.name, data_dir), self.index)[:16]}"
+        self.version = f"{self.name}:{builder.version}:{_digest(facts, self.index)[:16]}"
         self.notes = _notes(builder.info.metadata or {})
         self._examples = builder.as_data_source(split=SPLIT)
         self._row = {name: i for i, name in enumerate(self.index.names)}

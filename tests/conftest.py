@@ -67,6 +67,30 @@ def refused(tmp_path, capfd):
     return check
 
 
+@pytest.fixture
+def read_or_refused():
+    """Harms four bytes of a file between two places, many times over: it is read, or refused in one line."""
+    import numpy as np
+
+    from input_pipeline.formats import read
+
+    def check(path, seed, *, times, first, last):
+        sound, rng = path.read_bytes(), np.random.default_rng(seed)
+        for _ in range(times):
+            data = np.frombuffer(sound, np.uint8).copy()
+            data[rng.integers(first, last, 4)] = rng.integers(0, 256, 4)
+            path.write_bytes(data.tobytes())
+            message = "is read"
+            try:
+                read(path).grey()
+            except ValueError as error:
+                message = str(error)
+            assert message.startswith(("is ", "has "))
+            assert "\n" not in message
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def small_network():
     """`case_unet` for 32 x 32 grey images and one class: arguments of build_model, and random weights.

@@ -13,9 +13,9 @@ import pytest
 
 from configs import common
 from fetal_jax import cli_data, config
+from fetal_jax.atomic import locked
 from fetal_jax.cli import main
 from fetal_jax.experiment import Experiment
-from input_pipeline import dataset as dataset_module
 from input_pipeline import download
 from input_pipeline.builders.fetal_head_biometry.dummy import dummy_data as biometry_dummy
 from input_pipeline.builders.fetal_planes.dummy import dummy_data as planes_dummy
@@ -185,7 +185,7 @@ def test_what_a_killed_preparation_left_goes_with_the_next_one(tmp_path):
     (tmp_path / "data" / ".preparing-killed" / "hc18").mkdir(parents=True)
     held = tmp_path / "data" / ".preparing-alive"
     held.mkdir()
-    with dataset_module._locked(held):
+    with locked(held):
         assert data(tmp_path / "data", "prepare", "hc18", "--source", tmp_path / "raw") == 0
     assert {path.name for path in (tmp_path / "data").iterdir()} == {"hc18", ".preparing-alive"}
 

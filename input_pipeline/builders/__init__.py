@@ -7,7 +7,6 @@ Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS b
 import contextlib
 import difflib
 import importlib
-import inspect
 import os
 import pathlib
 from collections.abc import Iterator
@@ -42,8 +41,8 @@ def canonical(dataset: str) -> str:
     left = list(_module(name).Builder.builder_configs.values())
     for option in options.split(","):
         key, _, value = option.partition("=")
-        known = sorted({config.options[key] for config in left if key in getattr(config, "options", {})})
-        left = [config for config in left if _same(getattr(config, "options", {}).get(key, ""), value)]
+        known = sorted({config.options[key] for config in left if key in config.options})
+        left = [config for config in left if _same(config.options.get(key, ""), value)]
         if not left:
             raise UserError(f"dataset {dataset!r} has no {key}={value}: choose {key} from {', '.join(known) or 'none'}")
     return f"{name}/{left[0].name}"
@@ -89,7 +88,7 @@ def _absl_silent() -> Iterator[None]:
 
 def needs_source(dataset: str) -> bool:
     """Whether the dataset is read from a folder of the user's; the others are generated."""
-    return "source" in inspect.signature(_module(canonical(dataset)).Builder).parameters
+    return issubclass(_module(canonical(dataset)).Builder, common.SourceBuilder)
 
 
 def facts(dataset: str, data_dir: str | os.PathLike | None = None) -> DatasetFacts:

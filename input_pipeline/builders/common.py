@@ -1,5 +1,6 @@
 """What all builders share: the features of an example, its encoding, and how a folder of the user's is read."""
 
+import abc
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
@@ -115,13 +116,13 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._source, self._keep_going = source, keep_going
         self._reading: Reading | None = None
 
+    @abc.abstractmethod
     def read(self, source: Path) -> Reading:
         """Looks at every file. Raises UserError where `source` is no such folder at all."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def examples(self, items: list[Any]) -> Iterator[dict[str, Any]]:
         """The features of each item; `image` and `labels` of an image as arrays [h w] or as PNG bytes."""
-        raise NotImplementedError
 
     def make_features(self) -> tfds.features.FeaturesDict:
         return features(**self.EXTRA)

@@ -46,18 +46,6 @@ def test_a_unit_that_is_none_is_refused(write):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_harmed_headers_are_read_or_refused_in_one_line_and_nothing_is_printed(seed, write, capfd):
-    path, rng = write(".nii"), np.random.default_rng(seed)
-    sound = path.read_bytes()
-    for _ in range(50):
-        data = np.frombuffer(sound, np.uint8).copy()
-        data[rng.integers(0, 348, 4)] = rng.integers(0, 256, 4)
-        path.write_bytes(data.tobytes())
-        message = "is read"
-        try:
-            read(path).grey()
-        except ValueError as error:
-            message = str(error)
-        assert message.startswith(("is ", "has "))
-        assert "\n" not in message
+def test_harmed_headers_are_read_or_refused_in_one_line_and_nothing_is_printed(seed, write, read_or_refused, capfd):
+    read_or_refused(write(".nii"), seed, times=50, first=0, last=348)
     assert capfd.readouterr() == ("", "")
