@@ -12,10 +12,10 @@ from input_pipeline.builders.infant_mri.scan import (
     Layout,
     Scan,
     age_by_name,
-    stem,
     subfolders,
     volumes_in,
 )
+from input_pipeline.formats import stem
 
 LABELS = "labels"
 # Red, green and blue for CSF, GM and WM, as in figure 8 of the infant cerebellum paper.

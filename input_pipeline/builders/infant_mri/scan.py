@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fetal_jax.types import UserError
+from input_pipeline.formats import SUFFIXES
 
 MODALITIES = ("T1w", "T2w")
-SUFFIXES = (".nii", ".nii.gz")
 
 _MONTHS = re.compile(r"(\d+(?:\.\d+)?)[ _-]?(?:m|mo|mos|months?)", re.IGNORECASE)
 _WEEKS = re.compile(r"(\d+(?:\.\d+)?)[ _-]?(?:w|wk|wks|weeks?)", re.IGNORECASE)
@@ -76,16 +76,11 @@ def age_by_name(text: str) -> Age | None:
     return None
 
 
-def stem(path: Path) -> str:
-    """The name without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name)
-
-
 def volumes_in(folder: Path) -> list[Path]:
     """The NIfTI files of a folder, by name; none if it does not exist. Hidden ones are left alone."""
     if not folder.is_dir():
         return []
-    return [path for path in _listed(folder) if path.name.endswith(SUFFIXES)]
+    return [path for path in _listed(folder) if path.name.endswith(SUFFIXES["NIfTI"])]
 
 
 def subfolders(folder: Path) -> list[Path]:
