@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fetal_jax.layers import conv
+from fetal_jax.layers import conv, depthwise
 
 # (stride of the input relative to the image, channels, kernel size, stride), each shape of the encoder once
 DEPTHWISE = (
@@ -60,16 +60,16 @@ def benchmark_depthwise(size: int, batch: int, repeats: int) -> None:
         x, kernel, g = random_arrays((batch, n, n, channels), (k, k, 1, channels), (batch, out, out, channels))
         value = interleaved(
             [
-                lambda x, w, s=stride: conv.native_depthwise(x, w, s),
-                lambda x, w, s=stride: conv.shifted_depthwise(x, w, s),
+                lambda x, w, s=stride: depthwise.native_depthwise(x, w, s),
+                lambda x, w, s=stride: depthwise.shifted_depthwise(x, w, s),
             ],
             (x, kernel),
             repeats,
         )
         gradients = interleaved(
             [
-                lambda x, w, g, s=stride: conv.native_gradients(x, w, g, s),
-                lambda x, w, g, s=stride: conv.shifted_gradients(x, w, g, s),
+                lambda x, w, g, s=stride: depthwise.native_gradients(x, w, g, s),
+                lambda x, w, g, s=stride: depthwise.shifted_gradients(x, w, g, s),
             ],
             (x, kernel, g),
             repeats,
@@ -88,9 +88,9 @@ def benchmark_dense(size: int, batch: int, repeats: int) -> None:
         n = size // level
         x, kernel, g = random_arrays((batch, n, n, c_in), (3, 3, c_in, c_out), (batch, n, n, c_out))
         functions = [
-            lambda x, w, g: conv.conv2d(x, w),
-            lambda x, w, g: jax.vjp(lambda x: conv.conv2d(x, w), x)[1](g),
-            lambda x, w, g: jax.vjp(lambda w: conv.conv2d(x, w), w)[1](g),
+            lambda x, w, g: conv.conv(x, w),
+            lambda x, w, g: jax.vjp(lambda x: conv.conv(x, w), x)[1](g),
+            lambda x, w, g: jax.vjp(lambda w: conv.conv(x, w), w)[1](g),
         ]
         medians = np.median(interleaved(functions, (x, kernel, g), repeats), axis=0)
         print(f"{n:4d}², {c_in:4d} → {c_out:3d}: " + " ".join(f"{ms:8.2f}" for ms in medians), flush=True)

@@ -1,7 +1,4 @@
-"""Convolutions with "SAME" padding, channels last, and a depthwise one that is fast on a CPU too."""
-
-import functools
-from collections.abc import Callable
+"""Dense convolutions in two or three dimensions, channels last."""
 
 import flax.linen as nn
 import jax
@@ -12,128 +9,106 @@ from fetal_jax.types import Array
 
 # Keras' initializer of EfficientNet kernels (keras.applications.efficientnet, CONV_KERNEL_INITIALIZER).
 fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
-LAYOUT = ("NHWC", "HWIO", "NHWC")
+he_normal = nn.initializers.he_normal()
+PADDINGS = ("same", "symmetric")
 
 
-def conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k i c2"], *, stride: int = 1, groups: int = 1
-) -> Float[Array, "b h2 w2 c2"]:
-    """The library's convolution with "SAME" padding; a 1×1 kernel is a matrix product over channels."""
-    if kernel.shape[:2] == (1, 1) and stride == groups == 1:
-        return jnp.dot(x, kernel[0, 0])
+def conv(
+    x: Float[Array, "b *space c"],
+    kernel: Float[Array, "*size i c2"],
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+    padding: str = "same",
+) -> Float[Array, "b *space2 c2"]:
+    """Convolution over all axes between the first and the last; a 1×1 kernel is a matrix product over channels.
+
+    Its padding is "same" (XLA, Keras: what is odd goes to the end) or "symmetric" (PyTorch: alike on both sides). They
+    differ only where the stride is not 1. Raises ValueError for another word.
+    """
+    dims = x.ndim - 2
+    if kernel.shape[:dims] == (1,) * dims and stride == groups == 1:
+        return jnp.dot(x, kernel[(0,) * dims])
+    axes = zip(x.shape[1:-1], kernel.shape, strict=False)
+    edges = [pads(n, dilation * (size - 1) + 1, stride, padding)[1:] for n, size in axes]
+    space = "DHW"[-dims:]
+    layout = (f"N{space}C", f"{space}IO", f"N{space}C")
     return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT, feature_group_count=groups
+        x,
+        kernel,
+        (stride,) * dims,
+        edges,
+        rhs_dilation=(dilation,) * dims,
+        dimension_numbers=layout,
+        feature_group_count=groups,
     )
 
 
-def native_depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int):
-    """Depthwise convolution as the library's grouped convolution."""
-    return conv2d(x, kernel, stride=stride, groups=x.shape[-1])
-
-
-def same_padding(length: int, size: int, stride: int) -> tuple[int, int, int]:
-    """Output length, and pixels to add before and after, of "SAME" padding along one axis."""
+def pads(length: int, size: int, stride: int, padding: str) -> tuple[int, int, int]:
+    """Output length, and pixels to add before and after, along one axis. `size` is a dilated kernel's reach."""
     out = -(-length // stride)
-    total = max((out - 1) * stride + size - length, 0)
-    return out, total // 2, total - total // 2
-
-
-def _taps(x, size: int, stride: int, rows: tuple[int, int, int], columns: tuple[int, int, int], dilation: int = 1):
-    """The size² shifted views of the padded image, row by row; `rows` = (output length, pad before, pad after)."""
-    edges = [(0, 0, 0), (*rows[1:], dilation - 1), (*columns[1:], dilation - 1), (0, 0, 0)]
-    # The barrier keeps the padded image in memory: fused, each of the views would pad anew, pixel by pixel.
-    padded = jax.lax.optimization_barrier(jax.lax.pad(x, jnp.zeros((), x.dtype), edges))
-    reach_h, reach_w = ((out - 1) * stride + 1 for out in (rows[0], columns[0]))
-    return [padded[:, i : i + reach_h : stride, j : j + reach_w : stride] for i in range(size) for j in range(size)]
-
-
-def _weighted_sum(taps, kernel):
-    return sum(tap * weight for tap, weight in zip(taps, kernel.reshape(-1, kernel.shape[-1]), strict=True))
-
-
-def shifted_depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int):
-    """Depthwise convolution as k² multiply-adds of shifted images, which XLA fuses into one loop."""
-    size = kernel.shape[0]
-    rows, columns = (same_padding(n, size, stride) for n in x.shape[1:3])
-    return _weighted_sum(_taps(x, size, stride, rows, columns), kernel)
-
-
-def shifted_gradients(x, kernel, gradient, stride: int):
-    """Gradients of `shifted_depthwise` by x and by the kernel, given the gradient of its output.
-
-    By x: the same sum over the output's gradient, spread out by the stride, with the kernel turned around.
-    By the kernel: k² sums of products in a single pass, where k² separate reductions would read the image k² times.
-    """
-    size, (h, w) = kernel.shape[0], x.shape[1:3]
-    rows, columns = (same_padding(n, size, stride) for n in (h, w))
-
-    def turned(length, out, before):  # output length and padding of the gradient's own convolution
-        return length, size - 1 - before, length + before - (out - 1) * stride - 1
-
-    spread = _taps(gradient, size, 1, turned(h, *rows[:2]), turned(w, *columns[:2]), dilation=stride)
-    products = [tap * gradient for tap in _taps(x, size, stride, rows, columns)]
-    zeros = [jnp.zeros((), x.dtype)] * len(products)
-    sums = jax.lax.reduce(products, zeros, lambda a, b: [p + q for p, q in zip(a, b, strict=True)], (0, 1, 2))
-    return _weighted_sum(spread, kernel[::-1, ::-1]), jnp.stack(sums).reshape(kernel.shape)
-
-
-def native_gradients(x, kernel, gradient, stride: int):
-    """Gradients of `native_depthwise` by x and by the kernel, as the library derives them."""
-    return jax.vjp(functools.partial(native_depthwise, stride=stride), x, kernel)[1](gradient)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def depthwise_conv2d(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1
-) -> Float[Array, "b h2 w2 c"]:
-    """One k×k filter a channel, "SAME" padding; differentiable in reverse mode.
-
-    XLA:CPU runs grouped convolutions 10-100 times slower than the shifted sum (experiments/benchmark_conv.py), so
-    the sum is compiled there and the library's convolution everywhere else.
-    """
-    return _by_platform(shifted_depthwise, native_depthwise, stride)(x, kernel)
-
-
-def _by_platform(cpu: Callable, default: Callable, stride: int) -> Callable:
-    cpu, default = (functools.partial(function, stride=stride) for function in (cpu, default))
-    return functools.partial(jax.lax.platform_dependent, cpu=cpu, default=default)
-
-
-def _forward(x, kernel, stride: int):
-    return depthwise_conv2d(x, kernel, stride), (x, kernel)
-
-
-def _backward(stride: int, residuals, gradient):
-    return _by_platform(shifted_gradients, native_gradients, stride)(*residuals, gradient)
-
-
-depthwise_conv2d.defvjp(_forward, _backward)
+    if padding == "same":
+        total = max((out - 1) * stride + size - length, 0)
+        return out, total // 2, total - total // 2
+    if padding == "symmetric":
+        return (length + 2 * (size // 2) - size) // stride + 1, size // 2, size // 2
+    raise ValueError(f"unknown padding {padding!r}: choose one of {', '.join(PADDINGS)}")
 
 
 class Conv(nn.Module):
-    """Convolution with "SAME" padding; parameters `kernel` [k k c features] and `bias` [features]."""
+    """Convolution; parameters `kernel` [*size c features] and `bias` [features], computed in the input's precision."""
 
     features: int
     size: int = 3
     stride: int = 1
     use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    dilation: int = 1
+    padding: str = "same"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        y = conv2d(x, self.param("kernel", self.kernel_init, shape), stride=self.stride)
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else y
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 c2"]:
+        shape = (self.size,) * (x.ndim - 2) + (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
+        y = conv(x, kernel, stride=self.stride, dilation=self.dilation, padding=self.padding)
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
 
 
-class DepthwiseConv(nn.Module):
-    """One k×k filter a channel, "SAME" padding, no bias; parameter `kernel` [k k 1 c]."""
+def conv_transpose_2x(x: Float[Array, "b *space i"], kernel: Float[Array, "*size i c"]) -> Float[Array, "b *space2 c"]:
+    """Transposed convolution of stride 2 to exactly twice the size; kernel sides of 2 or 3.
 
-    size: int = 3
-    stride: int = 1
-    kernel_init: nn.initializers.Initializer = fan_out_normal
+    A pixel i adds x[i] · kernel[k] to pixel 2i + k (sides of 2) or 2i + k − 1 (sides of 3) along each axis, as
+    PyTorch's with padding size // 2 − (size even), output_padding size % 2.
+    """
+    dims = x.ndim - 2
+    size = kernel.shape[0]
+    edge = (size - 1 - (size - 2), 1)
+    space = "DHW"[-dims:]
+    return jax.lax.conv_general_dilated(
+        x,
+        jnp.flip(kernel, tuple(range(dims))),
+        (1,) * dims,
+        (edge,) * dims,
+        lhs_dilation=(2,) * dims,
+        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
+    )
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution to twice the size; parameters `kernel` [*size c features] and `bias` [features]."""
+
+    features: int
+    size: int = 2
+    use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = he_normal
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, 1, x.shape[-1]))
-        return depthwise_conv2d(x, kernel, self.stride)
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 c2"]:
+        shape = (self.size,) * (x.ndim - 2) + (x.shape[-1], self.features)
+        y = conv_transpose_2x(x, self.param("kernel", self.kernel_init, shape).astype(x.dtype))
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)

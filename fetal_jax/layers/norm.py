@@ -7,17 +7,19 @@ from jaxtyping import Float
 
 from fetal_jax.types import Array
 
-EPSILON = 1e-3
+KERAS_EPSILON, TORCH_EPSILON = 1e-3, 1e-5
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as Keras sets it (momentum 0.99, epsilon 1e-3), over all axes but the last.
+    """Batch normalisation over all axes but the last; momentum 0.99 and epsilon 1e-3 are Keras'.
 
     Parameters `scale`, `bias`; running averages `mean`, `var` in `batch_stats`. A momentum of 0.99 forgets the initial
-    statistics only after some 500 steps: shorter runs want 0.9. Source: Ioffe & Szegedy, ICML 2015.
+    statistics only after some 500 steps: shorter runs want 0.9. Statistics are float32, whatever the input's precision,
+    and biased, the running ones too (PyTorch keeps n/(n−1) times the variance). Source: Ioffe & Szegedy, ICML 2015.
     """
 
     momentum: float = 0.99
+    epsilon: float = KERAS_EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "*b c"], *, train: bool) -> Float[Array, "*b c"]:
@@ -27,13 +29,13 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
         if train:
-            axes = tuple(range(x.ndim - 1))
-            mean = jnp.mean(x, axes)
-            var = jnp.maximum(jnp.mean(jnp.square(x), axes) - jnp.square(mean), 0.0)
+            axes, exact = tuple(range(x.ndim - 1)), x.astype(jnp.float32)
+            mean = jnp.mean(exact, axes)
+            var = jnp.maximum(jnp.mean(jnp.square(exact), axes) - jnp.square(mean), 0.0)
             if not self.is_initializing():
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
                 running_var.value = self.momentum * running_var.value + (1 - self.momentum) * var
         else:
             mean, var = running_mean.value, running_var.value
-        gain = scale * jax.lax.rsqrt(var + EPSILON)
-        return x * gain + (bias - mean * gain)
+        gain = scale * jax.lax.rsqrt(var + self.epsilon)
+        return x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)

@@ -1,75 +1,56 @@
 """Segmentation networks by name."""
 
-import flax.linen as nn
+import inspect
+from typing import Any
 
-from fetal_jax.models.efficientnet import EfficientNetB0
-from fetal_jax.models.unet import UNet
+from fetal_jax.models.encoders import ENCODERS
+from fetal_jax.models.network import PRECISIONS, Network, gradients_by_intermediates, intermediates
+from fetal_jax.models.unet import ca_unet, case_unet, se_unet, unet
 from fetal_jax.types import UserError
 
-ENCODERS = {"efficientnet_b0": EfficientNetB0}
-OPTIONS = ("encoder", "dropout", "se_reduction", "ca_reduction", "bn_momentum")
-WIDE, NARROW = (256, 128, 64, 32, 16), (128, 64, 32, 16, 8)
-
-
-def unet(**kwargs) -> UNet:
-    """U-Net: no attention, the wide decoder."""
-    return UNet(filters=WIDE, **{**kwargs, "se_reduction": None, "ca_reduction": None})
-
-
-def ca_unet(**kwargs) -> UNet:
-    """U-Net with coordinate attention on the bottleneck."""
-    return UNet(filters=WIDE, **{**kwargs, "se_reduction": None})
-
-
-def se_unet(**kwargs) -> UNet:
-    """U-Net with squeeze-and-excitation on skips and up blocks, and half the filters."""
-    return UNet(filters=NARROW, **{**kwargs, "ca_reduction": None})
-
-
-def case_unet(**kwargs) -> UNet:
-    """CASE_UNet: both attentions, half the filters."""
-    return UNet(filters=NARROW, **kwargs)
-
+__all__ = ["ENCODERS", "MODELS", "PRECISIONS", "Network", "build_model", "gradients_by_intermediates", "intermediates"]
 
 MODELS = {factory.__name__: factory for factory in (unet, ca_unet, se_unet, case_unet)}
+RATES = ("dropout", "bn_momentum")
 
 
-def build_model(
-    name: str,
-    *,
-    num_classes: int = 1,
-    encoder: str = "efficientnet_b0",
-    dropout: float = 0.1,
-    se_reduction: int = 32,
-    ca_reduction: int = 32,
-    bn_momentum: float = 0.99,
-    **unknown,
-) -> nn.Module:
+def build_model(name: str, *, num_classes: int = 1, precision: str = "float32", **options: Any) -> Network:
     """The network `name`; its logits have `num_classes` channels, where 1 means foreground or not, by a sigmoid.
 
-    `dropout` is the rate in each up block. The reductions count only where the network has that attention.
-    `bn_momentum` 0.99 is Keras'; 0.9 suits runs of less than a thousand steps from random weights.
-    Raises UserError for an unknown name, encoder or option, and for a value out of range.
+    `precision` is that of the computation, float32 or bfloat16. The options are those of the network's function in its
+    file. Raises UserError for an unknown name, encoder, precision or option, and for a value out of range.
     """
     _check_name("model", name, MODELS)
-    for option in unknown:
-        raise UserError(f"unknown option {option!r} of model {name!r}: choose one of {', '.join(OPTIONS)}")
-    _check_name("encoder", encoder, ENCODERS)
-    at_least_one = {"num_classes": num_classes, "se_reduction": se_reduction, "ca_reduction": ca_reduction}
-    for key, value in at_least_one.items():
-        if value < 1:
-            raise UserError(f"{key} {value} of model {name!r} must be 1 or more")
-    for key, value in {"dropout": dropout, "bn_momentum": bn_momentum}.items():
+    _check_name("precision", precision, PRECISIONS)
+    allowed = options_of(name)
+    for option, value in options.items():
+        if option not in allowed:
+            raise UserError(f"unknown option {option!r} of model {name!r}: choose one of {', '.join(allowed)}")
+        _check_value(name, option, value, allowed[option])
+    if num_classes < 1:
+        raise UserError(f"num_classes {num_classes} of model {name!r} must be 1 or more")
+    return MODELS[name](num_classes=num_classes, precision=precision, **options)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a network and their defaults."""
+    parameters = inspect.signature(MODELS[name]).parameters
+    return {key: p.default for key, p in parameters.items() if key not in ("num_classes", "precision")}
+
+
+def _check_value(model: str, option: str, value: Any, default: Any) -> None:
+    """Raises UserError for a value out of range. Which range, the option's name or the type of its default tells."""
+    key = f"{option} {value!r} of model {model!r}"
+    if option == "encoder":
+        _check_name("encoder", value, ENCODERS)
+    elif option in RATES:
         if not 0 <= value < 1:
-            raise UserError(f"{key} {value} of model {name!r} must be at least 0 and below 1")
-    return MODELS[name](
-        backbone=ENCODERS[encoder],
-        num_classes=num_classes,
-        dropout=dropout,
-        se_reduction=se_reduction,
-        ca_reduction=ca_reduction,
-        bn_momentum=bn_momentum,
-    )
+            raise UserError(f"{key} must be at least 0 and below 1")
+    elif isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise UserError(f"{key} must be True or False")
+    elif isinstance(default, int) and (not isinstance(value, int) or value < 1):
+        raise UserError(f"{key} must be a whole number, 1 or more")
 
 
 def _check_name(what: str, name: str, allowed) -> None:

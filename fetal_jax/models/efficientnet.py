@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.layers.attention import SqueezeExcite
-from fetal_jax.layers.conv import Conv, DepthwiseConv, fan_out_normal
+from fetal_jax.layers.conv import Conv, fan_out_normal
+from fetal_jax.layers.depthwise import DepthwiseConv
 from fetal_jax.layers.norm import BatchNorm
+from fetal_jax.layers.tap import tap
 from fetal_jax.types import Array
 
 DROP_CONNECT = 0.2
@@ -63,7 +65,8 @@ class Normalization(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         variance = self.variable("batch_stats", "variance", jnp.ones, (c,))
         self.variable("batch_stats", "count", jnp.zeros, ())
-        return (image - mean.value) / jnp.maximum(jnp.sqrt(variance.value), 1e-7)
+        scaled = (image.astype(jnp.float32) - mean.value) / jnp.maximum(jnp.sqrt(variance.value), 1e-7)
+        return scaled.astype(image.dtype)
 
 
 class MBConv(nn.Module):
@@ -112,8 +115,8 @@ class EfficientNetB0(nn.Module):
             rate = DROP_CONNECT * index / len(BLOCKS)
             x, expanded = MBConv(block, rate, self.bn_momentum, name=block.name)(x, train=train)
             if block.name in SKIPS:
-                skips.append(expanded)
-        return [*skips, self._unit("top", x, 1280, 1, 1, train)]
+                skips.append(tap(self, f"features{len(skips) + 1}", expanded))
+        return [*skips, tap(self, "features5", self._unit("top", x, 1280, 1, 1, train))]
 
     def _unit(self, name: str, x, features: int, size: int, stride: int, train: bool):
         x = Conv(features, size, stride, False, fan_out_normal, name=f"{name}_conv")(x)

@@ -10,10 +10,14 @@ from jaxtyping import Float
 
 from fetal_jax.layers.attention import CoordinateAttention, SqueezeExcite
 from fetal_jax.layers.conv import Conv
-from fetal_jax.layers.resample import crop_to, pad_to_multiple, upsample_2x
+from fetal_jax.layers.resample import upsample_2x
+from fetal_jax.layers.tap import tap
+from fetal_jax.models.encoders import make_encoder
+from fetal_jax.models.network import Network
 from fetal_jax.types import Array
 
 STRIDE = 32  # of the deepest feature map
+WIDE, NARROW = (256, 128, 64, 32, 16), (128, 64, 32, 16, 8)
 # The inputs of the squeeze are mostly positive, so a hidden ReLU unit is dead from the start for about half of all
 # seeds. A width of channels/32 would leave one or two units on the narrow blocks, and often no attention at all.
 LEAST_HIDDEN = 4
@@ -64,42 +68,61 @@ class Decoder(nn.Module):
             ]
         for level, (filters, skip) in enumerate(zip(self.filters, [*skips[::-1], None], strict=True), start=1):
             x = UpBlock(filters, self.dropout, self.se_reduction, name=f"up{level}")(x, skip, train=train)
+            x = tap(self, f"features{level}", x)
         return Conv(self.num_classes, size=1, name="logits")(x)
 
 
-class UNet(nn.Module):
-    """Encoder and decoder; `se_reduction` and `ca_reduction` switch the two attentions on."""
+def unet(
+    *,
+    num_classes: int,
+    precision: str = "float32",
+    encoder: str = "efficientnet_b0",
+    dropout: float = 0.1,
+    bn_momentum: float = 0.99,
+) -> Network:
+    """U-Net: no attention, the wide decoder. `dropout` is the rate in each up block."""
+    decoder = Decoder(WIDE, num_classes, dropout, None, None, bn_momentum)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
 
-    backbone: type[nn.Module]
-    filters: tuple[int, ...] = (256, 128, 64, 32, 16)
-    num_classes: int = 1
-    dropout: float = 0.1
-    se_reduction: int | None = None
-    ca_reduction: int | None = None
-    bn_momentum: float = 0.99
 
-    @nn.compact
-    def __call__(
-        self, image: Float[Array, "b h w c"], *, train: bool, frozen: tuple[str, ...] = ()
-    ) -> Float[Array, "b h w classes"]:
-        """Logits of an image in [0, 1] of any size and number of channels.
+def ca_unet(
+    *,
+    num_classes: int,
+    precision: str = "float32",
+    encoder: str = "efficientnet_b0",
+    dropout: float = 0.1,
+    bn_momentum: float = 0.99,
+    ca_reduction: int = 32,
+) -> Network:
+    """U-Net with coordinate attention on the bottleneck."""
+    decoder = Decoder(WIDE, num_classes, dropout, None, ca_reduction, bn_momentum)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
 
-        `train` draws dropout (key "dropout") and updates `batch_stats`. What `frozen` names ("encoder", "decoder") runs
-        as in evaluation, on its running averages; no gradient enters a frozen encoder. So its statistics stand still.
-        """
-        height, width = image.shape[1:3]
-        encoder_frozen = "encoder" in frozen
-        encoder = self.backbone(bn_momentum=self.bn_momentum, name="encoder")
-        features = encoder(pad_to_multiple(image, STRIDE), train=train and not encoder_frozen)
-        if encoder_frozen:
-            features = jax.lax.stop_gradient(features)
-        decoder = Decoder(
-            filters=self.filters,
-            num_classes=self.num_classes,
-            dropout=self.dropout,
-            se_reduction=self.se_reduction,
-            ca_reduction=self.ca_reduction,
-            bn_momentum=self.bn_momentum,
-            name="decoder",
-        )
-        return crop_to(decoder(features, train=train and "decoder" not in frozen), height, width)
+
+def se_unet(
+    *,
+    num_classes: int,
+    precision: str = "float32",
+    encoder: str = "efficientnet_b0",
+    dropout: float = 0.1,
+    bn_momentum: float = 0.99,
+    se_reduction: int = 32,
+) -> Network:
+    """U-Net with squeeze-and-excitation on skips and up blocks, and half the filters."""
+    decoder = Decoder(NARROW, num_classes, dropout, se_reduction, None, bn_momentum)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
+
+
+def case_unet(
+    *,
+    num_classes: int,
+    precision: str = "float32",
+    encoder: str = "efficientnet_b0",
+    dropout: float = 0.1,
+    bn_momentum: float = 0.99,
+    se_reduction: int = 32,
+    ca_reduction: int = 32,
+) -> Network:
+    """CASE_UNet: both attentions, half the filters."""
+    decoder = Decoder(NARROW, num_classes, dropout, se_reduction, ca_reduction, bn_momentum)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)

@@ -1,0 +1,75 @@
+"""The frame of every network: an encoder and a decoder, any size of image, one precision."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from fetal_jax.layers.resample import crop_to, pad_to_multiple
+from fetal_jax.types import Array, Variables
+
+PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+class Network(nn.Module):
+    """Encoder and decoder under one roof; their parameters are the groups `encoder` and `decoder`.
+
+    `encoder(image, train=)` gives what `decoder(features, train=)` takes, which gives logits as large as the image: one
+    array, or a tuple, whose first counts and whose others are trained beside it (deep supervision). Both see sides that
+    are multiples of `stride`. Layers compute in the precision of their input, so `precision` sets that of all of them;
+    parameters, statistics and logits are float32.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    stride: int
+    precision: str = "float32"
+
+    def __call__(
+        self, image: Float[Array, "b *space c"], *, train: bool, frozen: tuple[str, ...] = ()
+    ) -> Float[Array, "b *space classes"]:
+        """Logits of an image of any size and number of channels.
+
+        `train` draws dropout (key "dropout") and updates `batch_stats`. What `frozen` names ("encoder", "decoder") runs
+        as in evaluation, on its running averages; no gradient enters a frozen encoder. So its statistics stand still.
+        """
+        space = image.shape[1:-1]
+        x = pad_to_multiple(image.astype(PRECISIONS[self.precision]), self.stride)
+        features = self.encoder(x, train=train and "encoder" not in frozen)
+        if "encoder" in frozen:
+            features = jax.lax.stop_gradient(features)
+        outputs = self.decoder(features, train=train and "decoder" not in frozen)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        logits, *auxiliary = (crop_to(output.astype(jnp.float32), space) for output in outputs)
+        for output in auxiliary if not self.is_initializing() else ():
+            self.sow("auxiliary", "logits", output)
+        return logits
+
+
+def intermediates(
+    model: nn.Module, variables: Variables, image: Float[Array, "b *space c"]
+) -> dict[str, Float[Array, "b *space2 c2"]]:
+    """The named features of a network in evaluation: `encoder/...`, `decoder/...`, shallow to deep to shallow.
+
+    Attention maps are among them, with one channel in [0, 1]. The image is padded inside, so features may be larger
+    than image / stride.
+    """
+    _, found = model.apply(variables.as_dict(), image, train=False, mutable=["intermediates"])
+    return flax.traverse_util.flatten_dict(found["intermediates"], sep="/")
+
+
+def gradients_by_intermediates(
+    model: nn.Module, variables: Variables, image: Float[Array, "b *space c"], score: Callable[[Array], Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Features as from `intermediates`, and the gradient of `score(logits)`, a number, by each of them."""
+    values = intermediates(model, variables, image)
+    zeros = flax.traverse_util.unflatten_dict(jax.tree.map(jnp.zeros_like, values), sep="/")
+
+    def scored(perturbations: Any) -> Array:
+        return score(model.apply(variables.as_dict() | {"perturbations": perturbations}, image, train=False))
+
+    return values, flax.traverse_util.flatten_dict(jax.grad(scored)(zeros), sep="/")
