@@ -21,7 +21,8 @@ test: $(VENV)/dev.stamp
 install: $(VENV)/run.stamp
 
 parity: $(VENV)-parity/stamp
-	KERAS_BACKEND=jax $(VENV)-parity/bin/python tests/parity/keras_efficientnet.py --check
+	set -e; for script in tests/parity/keras_*.py tests/parity/torch_[!p]*.py; do \
+		KERAS_BACKEND=jax $(VENV)-parity/bin/python $$script --check; done
 
 $(VENV)/run.stamp: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fetal_jax needs Python 3.11 or later: make PYTHON=python3.11")'
@@ -33,9 +34,10 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
 	touch $@
 
-$(VENV)-parity/stamp: tests/parity/requirements.txt
+$(VENV)-parity/stamp: tests/parity/requirements.txt tests/parity/requirements-torch.txt
 	test -x $(VENV)-parity/bin/python || $(PYTHON) -m venv $(VENV)-parity
 	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $(word 2,$^)
 	touch $@
 
 clean:

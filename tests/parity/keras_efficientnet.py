@@ -4,15 +4,12 @@ Needs Keras 3, which the project does not. `make parity` installs it apart and c
 computes (--check); without an argument the file is written anew.
 """
 
-import pathlib
-import sys
-
+import golden
 import keras
 import numpy as np
 import weights
 from keras import layers
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "efficientnet_b0.npz"
 SKIPS = ("block2a", "block3a", "block4a", "block5a")
 WIDE, NARROW = (256, 128, 64, 32, 16), (128, 64, 32, 16, 8)
 REDUCTION, LEAST_HIDDEN = 32, 4
@@ -84,32 +81,13 @@ def golden_numbers():
         "se_unet": unet(shape, NARROW, squeeze=True, coordinate=False),
         "case_unet": unet(shape, NARROW, squeeze=True, coordinate=True),
     }
-    golden = {f"count/{name}": np.array(model.count_params()) for name, model in models.items()}
-    golden["count/encoder"] = np.array(encoder(shape).count_params())
+    numbers = {f"count/{name}": np.array(model.count_params()) for name, model in models.items()}
+    numbers["count/encoder"] = np.array(encoder(shape).count_params())
     found = digests(fill(models["case_unet"]), weights.image("even", (2, *shape)))
-    golden |= {f"even/{name}": values for name, values in found.items()}
+    numbers |= {f"even/{name}": values for name, values in found.items()}
     found = digests(fill(encoder((37, 53, 3))), weights.image("odd", (1, 37, 53, 3)))
-    return golden | {f"odd/{name}": values for name, values in found.items()}
-
-
-def check(golden):
-    """Exits with 1 where the committed file is not what Keras computes here, to 1e-4 of the scale of each layer."""
-    with np.load(GOLDEN) as kept:
-        worst = {
-            name: float(np.abs(golden[name] - kept[name]).max() / max(1.0, np.abs(kept[name]).max())) for name in kept
-        }
-    name = max(worst, key=worst.get)
-    print(f"{len(worst)} entries of {GOLDEN.name} against Keras {keras.__version__}: worst {worst[name]:.1e} ({name})")
-    sys.exit(golden.keys() != worst.keys() or worst[name] > 1e-4)
-
-
-def main():
-    golden = golden_numbers()
-    if sys.argv[1:] == ["--check"]:
-        check(golden)
-    np.savez_compressed(GOLDEN, **golden)
-    print(f"{GOLDEN}: {len(golden)} entries, {GOLDEN.stat().st_size} bytes")
+    return numbers | {f"odd/{name}": values for name, values in found.items()}
 
 
 if __name__ == "__main__":
-    main()
+    golden.main("efficientnet_b0", f"Keras {keras.__version__}", golden_numbers)

@@ -45,3 +45,25 @@ def digest(values) -> np.ndarray:
     flat = np.asarray(values, np.float64).ravel()
     picked = np.linspace(0, flat.size - 1, SAMPLE).round().astype(int)
     return np.concatenate([[flat.mean(), flat.std()], flat[picked]]).astype(np.float32)
+
+
+def torch_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The tensor of a PyTorch module by its name in the state dict, in PyTorch's layout."""
+    u = _uniform(f"fetal_jax/{name}", shape)
+    if name.endswith("weight") and len(shape) > 1:
+        return (u * math.sqrt(5.0 / math.prod(shape[1:]))).astype(np.float32)
+    centre, spread = {"weight": (1.0, 0.2), "running_var": (1.0, 0.5)}.get(name.rpartition(".")[2], (0.0, 0.2))
+    return (centre + spread * u).astype(np.float32)
+
+
+def from_torch(name: str, shape: tuple[int, ...], *, transposed: bool = False) -> np.ndarray:
+    """The same tensor in Flax's layout, of which `shape` is the shape.
+
+    Convolutions [o i *k] become [*k i o], transposed ones [i o *k] too, and linear layers [o i] become [i o].
+    """
+    if len(shape) < 2 or not name.endswith("weight"):
+        return torch_weight(name, shape)
+    *size, i, o = shape
+    value = torch_weight(name, (i, o, *size) if transposed else (o, i, *size))
+    value = value if transposed else value.swapaxes(0, 1)
+    return np.moveaxis(value, (0, 1), (-2, -1))
