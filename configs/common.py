@@ -1,6 +1,7 @@
-"""What configs share: reading their argument, and the published splits."""
+"""What configs share: their arguments, datasets and published splits, and a supervised run of any network."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,40 @@ SPLITS = {
     # Attention-ResUNet on HC18: 200 images are tested, the others trained on; 40 of those choose the best network.
     "attention_resunet": {"labelled": -1, "unlabelled": 0, "validation": 40, "test": 200},
 }
+# Percent of the labelled images; masks of the unlabelled part are hidden, and images without any join it.
+OF_THE_LABELLED = {"unit": "percent", "labelled": 40, "unlabelled": 30, "validation": 10, "test": 20}
+# Images of each part, and what is segmented. HC18: heads. The phantom: the cerebellum, as in the paper.
+DATASETS = {
+    "fetal_phantom": {
+        "structures": ("cerebellum",),
+        "split": {"labelled": 120, "unlabelled": 150, "validation": 24, "test": 60},
+    },
+    "hc18": {
+        "structures": ("head",),
+        "split": {"labelled": 150, "unlabelled": 200, "validation": 40, "test": 160},
+    },
+    # The paper's own numbers; masks of the cerebellum are the user's.
+    "fetal_planes": {
+        "structures": ("cerebellum",),
+        "split": {"labelled": 150, "unlabelled": 200, "validation": 10, "test": 40},
+    },
+    "fetal_head_biometry": {
+        "structures": (),
+        "split": OF_THE_LABELLED | {"stratify": ("csp",)},  # every variant has it
+    },
+    # All classes of the user's own images.
+    "folder": {
+        "structures": (),
+        "split": OF_THE_LABELLED,
+        "schedule": "few_images",
+        "batch_size": 4,
+    },
+}
+# Epochs of a supervised run, its learning rate, and whether networks have their published size. On a CPU "short" takes
+# minutes; "published" is the thesis' (002, 3.6) and needs an accelerator.
+SUPERVISED = {"short": (30, 1e-3, False), "few_images": (60, 1e-3, False), "published": (100, 1e-4, True)}
+# A supervised stage of all layers; a config says what is different about its own.
+STAGE = {"frozen": (), "objective": "bce_dice", "consistency": 0.0, "labeller": "", "pool": "labelled"}
 OWN = {"seed": 0, "unit": "images", "stratify": (), "folds": 0, "fold": 0, "labelled_groups": ()}
 
 
@@ -73,3 +108,60 @@ def choose(key: str, value: str, table: Mapping[str, Any]) -> Any:
 def make_split(name: str, own: Mapping[str, Any]) -> ConfigDict:
     """The settings of a split: the published one of that name, or a dataset's own where none is named."""
     return ConfigDict(OWN | dict(choose("split", name, SPLITS) if name else own))
+
+
+def dataset_of(name: str) -> dict[str, Any]:
+    """The entry of DATASETS for `NAME`, `NAME/config` or `NAME:key=value`."""
+    return choose("dataset", re.split("[/:]", name)[0], DATASETS)
+
+
+def base(arg: Mapping[str, Any], model: Mapping[str, Any]) -> ConfigDict:
+    """All settings but the protocol and its stages, for the arguments dataset, size and split."""
+    data = dataset_of(arg["dataset"])
+    config = ConfigDict()
+    config.seed = 0
+    config.dataset = arg["dataset"]
+    config.structures = data["structures"]
+    config.split = make_split(arg["split"], data["split"])
+    # Images that show one of the structures are drawn `factor` times as often (3 for CSP and LV in the thesis).
+    config.sampling = ConfigDict({"structures": (), "factor": 3})
+    config.class_weights = ConfigDict({"rule": "none", "smoothing": 0.01})  # none | inverse_frequency
+    config.size = arg["size"]
+    config.intensity = "unit"  # of the network's input: unit, [0, 1], or symmetric, [-1, 1]
+    config.batch_size = data.get("batch_size", 8)
+    config.unlabelled_per_batch = 0
+    config.model = ConfigDict(dict(model))
+    config.precision = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
+    config.remat = False  # True: less memory in training, about a third more arithmetic
+    config.optimizer = ConfigDict({"name": "adam", "weight_decay": 1e-4, "clip": 1.0})
+    config.rounds = 1  # of LABEL -> RETRAIN
+    config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "ignore"})
+    config.evaluation = ConfigDict({"batch_size": 8, "blur": 5, "tta": False})
+    config.validate_every = 2
+    config.log_every = 1
+    return config
+
+
+def supervised(
+    argument: str,
+    model: str,
+    *,
+    published: Mapping[str, Any],
+    short: Mapping[str, Any],
+    common: Mapping[str, Any] | None = None,
+    objective: str = "bce_dice",
+) -> ConfigDict:
+    """One supervised stage of the network `model`. Arguments: dataset, size, split, schedule (of SUPERVISED).
+
+    `published` are the network's options in its source's size, `short` those of a size that a CPU trains in minutes,
+    `common` those of both.
+    """
+    arg = parse_argument(argument, dataset="fetal_phantom", size=256, split="", schedule="")
+    name = arg["schedule"] or dataset_of(arg["dataset"]).get("schedule", "short")
+    epochs, learning_rate, full = choose("schedule", name, SUPERVISED)
+    common = {"dropout": 0.1, "bn_momentum": 0.9} if common is None else common
+    config = base(arg, {"name": model, **common, **(published if full else short)})
+    config.protocol = ("supervised",)
+    stage = {"epochs": epochs, "learning_rate": learning_rate, "augment": "comprehensive", "objective": objective}
+    config.stages = ConfigDict({"supervised": STAGE | stage})
+    return config

@@ -44,6 +44,8 @@ class Experiment:
         self.optimizer = s.optimizer.take("name", "weight_decay", "clip")
         self.stages = make_protocol(s.protocol, s.stages.to_dict(), s.rounds)
         dataset, structures, model = s.dataset, s.structures, s.model.to_dict()
+        compute = {"precision": s.precision, "remat": s.remat}
+        self.pretrained = model.pop("pretrained", "")
         request = Request.from_dict(s.split.to_dict())
         sampling = s.sampling.take("structures", "factor")
         weighting = s.class_weights.take("rule", "smoothing")
@@ -55,7 +57,7 @@ class Experiment:
         if facts.dims != 2:
             raise UserError(f"dataset {dataset} has volumes: the networks of this version take images")
         n_classes = len(facts.classes)
-        self.model_settings = {"num_classes": 1 if n_classes == 2 else n_classes} | model
+        self.model_settings = {"num_classes": 1 if n_classes == 2 else n_classes} | model | compute
         self.model = build_model(**self.model_settings)
         self.dataset = Dataset(dataset, data_dir, structures)
         self.facts = self.dataset.facts

@@ -3,21 +3,43 @@
 import inspect
 from typing import Any
 
+from fetal_jax.models.adu_net import adu_net
+from fetal_jax.models.attention_resunet import attention_resunet
+from fetal_jax.models.attention_unet import attention_unet
 from fetal_jax.models.encoders import ENCODERS
 from fetal_jax.models.network import PRECISIONS, Network, gradients_by_intermediates, intermediates
+from fetal_jax.models.plain_unet import plain_unet
+from fetal_jax.models.resunet import resunet
 from fetal_jax.models.unet import ca_unet, case_unet, se_unet, unet
+from fetal_jax.models.unet_plus_plus import unet_plus_plus
 from fetal_jax.types import UserError
 
 __all__ = ["ENCODERS", "MODELS", "PRECISIONS", "Network", "build_model", "gradients_by_intermediates", "intermediates"]
 
-MODELS = {factory.__name__: factory for factory in (unet, ca_unet, se_unet, case_unet)}
+MODELS = {
+    factory.__name__: factory
+    for factory in (
+        unet,
+        ca_unet,
+        se_unet,
+        case_unet,
+        adu_net,
+        plain_unet,
+        resunet,
+        attention_unet,
+        attention_resunet,
+        unet_plus_plus,
+    )
+}
 RATES = ("dropout", "bn_momentum")
 
 
-def build_model(name: str, *, num_classes: int = 1, precision: str = "float32", **options: Any) -> Network:
+def build_model(
+    name: str, *, num_classes: int = 1, precision: str = "float32", remat: bool = False, **options: Any
+) -> Network:
     """The network `name`; its logits have `num_classes` channels, where 1 means foreground or not, by a sigmoid.
 
-    `precision` is that of the computation, float32 or bfloat16. The options are those of the network's function in its
+    `precision` is that of the computation, float32 or bfloat16; `remat` trains in less memory (`Network`). The options are those of the network's function in its
     file. Raises UserError for an unknown name, encoder, precision or option, and for a value out of range.
     """
     _check_name("model", name, MODELS)
@@ -29,7 +51,9 @@ def build_model(name: str, *, num_classes: int = 1, precision: str = "float32", 
         _check_value(name, option, value, allowed[option])
     if num_classes < 1:
         raise UserError(f"num_classes {num_classes} of model {name!r} must be 1 or more")
-    return MODELS[name](num_classes=num_classes, precision=precision, **options)
+    if not isinstance(remat, bool):
+        raise UserError(f"remat {remat!r} must be True or False")
+    return MODELS[name](num_classes=num_classes, precision=precision, **options).clone(remat=remat)
 
 
 def options_of(name: str) -> dict[str, Any]:

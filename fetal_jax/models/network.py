@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
+from fetal_jax.layers.tap import KEPT
 from fetal_jax.types import Array, Variables
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+KEEP_FEATURES = jax.checkpoint_policies.save_only_these_names(KEPT)
 
 
 class Network(nn.Module):
@@ -21,13 +23,15 @@ class Network(nn.Module):
     `encoder(image, train=)` gives what `decoder(features, train=)` takes, which gives logits as large as the image: one
     array, or a tuple, whose first counts and whose others are trained beside it (deep supervision). Both see sides that
     are multiples of `stride`. Layers compute in the precision of their input, so `precision` sets that of all of them;
-    parameters, statistics and logits are float32.
+    parameters, statistics and logits are float32. With `remat` a training step keeps only the features that `tap`
+    names and computes the others again on its way back: less memory, more arithmetic, the same numbers.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     stride: int
     precision: str = "float32"
+    remat: bool = False
 
     def __call__(
         self, image: Float[Array, "b *space c"], *, train: bool, frozen: tuple[str, ...] = ()
@@ -39,15 +43,21 @@ class Network(nn.Module):
         """
         space = image.shape[1:-1]
         x = pad_to_multiple(image.astype(PRECISIONS[self.precision]), self.stride)
-        features = self.encoder(x, train=train and "encoder" not in frozen)
+        features = self._run(self.encoder, x, train=train and "encoder" not in frozen)
         if "encoder" in frozen:
             features = jax.lax.stop_gradient(features)
-        outputs = self.decoder(features, train=train and "decoder" not in frozen)
+        outputs = self._run(self.decoder, features, train=train and "decoder" not in frozen)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         logits, *auxiliary = (crop_to(output.astype(jnp.float32), space) for output in outputs)
         for output in auxiliary if not self.is_initializing() else ():
             self.sow("auxiliary", "logits", output)
         return logits
+
+    def _run(self, part: nn.Module, inputs: Any, *, train: bool) -> Any:
+        def run(part, inputs):
+            return part(inputs, train=train)
+
+        return (nn.remat(run, policy=KEEP_FEATURES) if self.remat else run)(part, inputs)
 
 
 def intermediates(

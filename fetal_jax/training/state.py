@@ -32,7 +32,7 @@ def create_train_state(model: nn.Module, seed: int, image_shape: tuple[int, int,
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
-        batch_stats=variables["batch_stats"],
+        batch_stats=variables.get("batch_stats", {}),
         opt_state=(),
         teacher=None,
     )

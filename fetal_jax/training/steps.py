@@ -35,7 +35,8 @@ def make_train_step(
     """The pure step (state, batch, rates, key) -> (state, metrics) of a stage.
 
     The loss is L = L_supervised + lambda L_consistency (SS_CASE_UNet, Eq. 13). Both views of the unlabelled images
-    go through the network in one pass; dropout and perturbation make them differ.
+    go through the network in one pass; dropout and perturbation make them differ. Where the network offers further
+    logits beside its answer (deep supervision), L_supervised is the mean over all of them.
     """
     supervised = compose.supervised(objective, class_weights)
 
@@ -47,14 +48,18 @@ def make_train_step(
             train=True,
             frozen=frozen,
             rngs={"dropout": rngs.step_key(key, "dropout", state.step)},
-            mutable=["batch_stats"],
+            mutable=["batch_stats", "auxiliary"],
         )
         first, second = logits[: len(batch.image)], logits[len(batch.image) :]
-        fit = compose.trusted_mean(supervised(first, batch.labels, batch.weights), batch.weights)
+        fits = [
+            compose.trusted_mean(supervised(output[: len(batch.image)], batch.labels, batch.weights), batch.weights)
+            for output in (logits, *jax.tree.leaves(updates.pop("auxiliary", ())))
+        ]
+        fit = sum(fits) / len(fits)
         weak = classes.probabilities(first)[batch.strong_of]
         agreement = consistency.mse(weak, classes.probabilities(second))
         loss = fit + rates.consistency * agreement
-        return loss, (updates["batch_stats"], {"loss": loss, "supervised": fit, "consistency": agreement})
+        return loss, (updates.get("batch_stats", {}), {"loss": loss, "supervised": fit, "consistency": agreement})
 
     def train_step(state: TrainState, batch: Batch, rates: Rates, key: jax.Array) -> tuple[TrainState, Metrics]:
         grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params, state, batch, rates, key)
