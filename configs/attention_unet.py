@@ -1,8 +1,9 @@
 """Attention U-Net, one supervised stage with an imbalance-aware objective.
 
-Oktay et al.: "Attention U-Net: learning where to look for the pancreas" (2018); the trans-thalamic thesis trains it on brain,
-CSP and LV with the hybrid loss of its Eq. 3.5. With its split, `dataset=fetal_head_biometry,split=trans_thalamic`, images
-that show CSP or LV are drawn three times as often, and classes are weighted by their inverse frequency.
+Oktay et al.: "Attention U-Net: learning where to look for the pancreas" (2018). The trans-thalamic thesis trains it on
+brain, CSP and LV with the hybrid loss of its Eq. 3.5. With its split,
+`dataset=fetal_head_biometry,split=trans_thalamic`, images that show CSP or LV are drawn three times as often, and
+classes are weighted by their inverse frequency.
 
     fetal-jax train --config configs/attention_unet.py:dataset=hc18,size=128 --workdir runs/attention_unet
 
@@ -11,11 +12,14 @@ Width 16 by default, for a CPU; `schedule=published` has width 64.
 
 from ml_collections import ConfigDict
 
-from configs.common import supervised
+from configs.common import SPLITS, supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    return supervised(
-        argument, "attention_unet", published={"width": 64}, short={"width": 16}, objective="weighted_hybrid"
-    )
+    sizes = {"published": {"width": 64}, "short": {"width": 16}}
+    config = supervised(argument, "attention_unet", **sizes, objective="weighted_hybrid")
+    if config.split.stratify == SPLITS["trans_thalamic"]["stratify"]:
+        config.sampling.structures = config.split.stratify
+        config.class_weights.rule = "inverse_frequency"
+    return config
