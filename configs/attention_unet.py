@@ -16,9 +16,8 @@ from configs.common import SPLITS, supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    sizes = {"published": {"width": 64}, "short": {"width": 16}}
-    config = supervised(argument, "attention_unet", **sizes, objective="weighted_hybrid")
+    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
+    config = supervised(argument, "attention_unet", short={"width": 16}, objective="weighted_hybrid")
     if config.split.stratify == SPLITS["trans_thalamic"]["stratify"]:
         config.sampling.structures = config.split.stratify
         config.class_weights.rule = "inverse_frequency"

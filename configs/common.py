@@ -54,6 +54,11 @@ DATASETS = {
         "structures": (),
         "split": OF_THE_LABELLED | {"stratify": ("csp",)},  # every variant has it
     },
+    # Volumes, for configs/adu_net.py.
+    "infant_mri": {
+        "structures": (),
+        "split": {"unit": "percent", "labelled": 70, "unlabelled": 0, "validation": 10, "test": 20},
+    },
     # All classes of the user's own images.
     "folder": {
         "structures": (),
@@ -146,21 +151,21 @@ def supervised(
     argument: str,
     model: str,
     *,
-    published: Mapping[str, Any],
     short: Mapping[str, Any],
     common: Mapping[str, Any] | None = None,
     objective: str = "bce_dice",
 ) -> ConfigDict:
-    """One supervised stage of the network `model`. Arguments: dataset, size, split, schedule (of SUPERVISED).
+    """One supervised stage of the network `model`. Arguments: dataset, size, split, schedule (of SUPERVISED), width.
 
-    `published` are the network's options in its source's size, `short` those of a size that a CPU trains in minutes,
-    `common` those of both.
+    `short` are the options that make the network small enough for a CPU; as published it has none but `common`, and a
+    `width` overrides both.
     """
-    arg = parse_argument(argument, dataset="fetal_phantom", size=256, split="", schedule="")
+    arg = parse_argument(argument, dataset="fetal_phantom", size=256, split="", schedule="", width=0)
     name = arg["schedule"] or dataset_of(arg["dataset"]).get("schedule", "short")
     epochs, learning_rate, full = choose("schedule", name, SUPERVISED)
     common = {"dropout": 0.1, "bn_momentum": 0.9} if common is None else common
-    config = base(arg, {"name": model, **common, **(published if full else short)})
+    size = {"width": arg["width"]} if arg["width"] else {} if full else short
+    config = base(arg, {"name": model, **common, **size})
     config.protocol = ("supervised",)
     stage = {"epochs": epochs, "learning_rate": learning_rate, "augment": "comprehensive", "objective": objective}
     config.stages = ConfigDict({"supervised": STAGE | stage})

@@ -14,5 +14,5 @@ from configs.common import supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    return supervised(argument, "fcrb_unet", published={"width": 64}, short={"width": 16})
+    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
+    return supervised(argument, "fcrb_unet", short={"width": 16})

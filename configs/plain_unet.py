@@ -13,5 +13,5 @@ from configs.common import supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    return supervised(argument, "plain_unet", published={"width": 64}, short={"width": 16})
+    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
+    return supervised(argument, "plain_unet", short={"width": 16})

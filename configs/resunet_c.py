@@ -1,6 +1,6 @@
 """ResU-Net-c (ReU-Net), one supervised stage.
 
-Chen et al., a residual U-Net with dilated convolutions for the fetal cerebellum.
+Singh et al. (IEEE Access 2021): a residual U-Net with dilated convolutions for the fetal cerebellum.
 
     fetal-jax train --config configs/resunet_c.py:dataset=hc18,size=128 --workdir runs/resunet_c
 
@@ -13,5 +13,5 @@ from configs.common import supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    return supervised(argument, "resunet_c", published={"width": 64}, short={"width": 16})
+    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
+    return supervised(argument, "resunet_c", short={"width": 16})

@@ -13,5 +13,5 @@ from configs.common import supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    return supervised(argument, "swin_unet", published={"width": 96}, short={"width": 48}, common={"dropout": 0.1})
+    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
+    return supervised(argument, "swin_unet", short={"width": 48}, common={})

@@ -13,5 +13,5 @@ from configs.common import supervised
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published)."""
-    return supervised(argument, "unet_plus_plus", published={"width": 32}, short={"width": 16})
+    """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
+    return supervised(argument, "unet_plus_plus", short={"width": 16})

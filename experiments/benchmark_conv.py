@@ -1,20 +1,24 @@
-"""Times the two lowerings of the depthwise convolution at the shapes of EfficientNet-B0, and the dense decoder ones.
+"""Times the library's convolutions against ours, at the shapes of CASE_UNet and of an Attention U-Net of width 32.
 
     python -m experiments.benchmark_conv [--size 128] [--batch 8] [--repeats 15]
 
-Prints milliseconds (medians) of the value and of both gradients, and the median of the ratios native / shifted. The
-two are timed in turns, so that other load on the machine falls on both alike. Timings say which lowering
-`fetal_jax.layers.conv` should compile on a platform; they are no test.
+Prints milliseconds (medians) of the library's way and of ours, and the median of the ratios library / ours. The two are
+timed in turns, so that other load on the machine falls on both alike. Timings say what `fetal_jax.layers` should
+compile on a platform; they are no test. Depthwise: value | both gradients. Dense: gradient by the kernel, at once or
+in parts. Pointwise, transposed: gradient by the kernel. Up: value and gradients of the convolution of an up-sampled
+image beside a skip, concatenated or apart.
 """
 
 import argparse
+import functools
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fetal_jax.layers import conv, depthwise
+from fetal_jax.layers import conv, depthwise, upconv
+from fetal_jax.layers.resample import upsample_2x
 
 # (stride of the input relative to the image, channels, kernel size, stride), each shape of the encoder once
 DEPTHWISE = (
@@ -31,8 +35,11 @@ DEPTHWISE = (
     (32, 1152, 5, 1),
     (32, 1152, 3, 1),
 )
-# (stride relative to the image, channels in, channels out), the first convolution of each up block of CASE_UNet
-DENSE = ((16, 1760, 128), (8, 368, 64), (4, 208, 32), (2, 128, 16), (1, 16, 8))
+# (stride relative to the image, channels in, channels out)
+DENSE = ((16, 1760, 128), (8, 368, 64), (4, 208, 32), (2, 128, 16), (1, 8, 8), (1, 32, 32), (2, 64, 64), (4, 128, 128))
+POINTWISE = ((2, 16, 96), (4, 24, 144), (8, 40, 240), (16, 112, 672), (32, 192, 1152))
+TRANSPOSED = ((2, 64, 32), (8, 256, 128))
+UP = ((16, 128, 240, 64), (8, 64, 144, 32), (4, 32, 96, 16), (2, 16, 0, 8))  # stride, channels, of the skip, out
 
 
 def interleaved(functions, arguments, repeats: int) -> np.ndarray:
@@ -82,18 +89,56 @@ def _row(times: np.ndarray) -> str:
     return f"{native:8.2f} {shifted:7.2f} {np.median(times[:, 0] / times[:, 1]):6.1f}×"
 
 
-def benchmark_dense(size: int, batch: int, repeats: int) -> None:
-    print("dense 3×3: ms of value, gradient by x, gradient by kernel")
-    for level, c_in, c_out in DENSE:
+def library_conv(x, w):
+    return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def library_transposed(x, w):
+    turned, kwargs = jnp.flip(w, (0, 1)), {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    return jax.lax.conv_general_dilated(x, turned, (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), **kwargs)
+
+
+def by_kernel(convolve):
+    return lambda x, w, g: jax.vjp(lambda w: convolve(x, w), w)[1](g)
+
+
+def benchmark_kernel_gradients(size: int, batch: int, repeats: int) -> None:
+    parts = functools.partial(conv.by_parts, library_conv)
+    kinds = (
+        ("dense 3×3", DENSE, (3, 3), 1, library_conv, parts),
+        ("pointwise", POINTWISE, (), 1, jnp.dot, conv.pointwise),
+        ("transposed 3×3", TRANSPOSED, (3, 3), 2, library_transposed, conv.conv_transpose_2x),
+    )
+    for title, shapes, side, factor, library, ours in kinds:
+        print(f"{title}, gradient by the kernel: library ms, ours ms, library/ours")
+        for level, i, c in shapes:
+            n = size // level
+            arrays = random_arrays((batch, n, n, i), (*side, i, c), (batch, factor * n, factor * n, c))
+            times = interleaved([by_kernel(library), by_kernel(ours)], arrays, repeats)
+            print(f"{n:4d}², {i:4d} → {c:4d}: {_row(times)}", flush=True)
+
+
+def benchmark_up(size: int, batch: int, repeats: int) -> None:
+    print("convolution of an up-sampled image and a skip: library ms, ours ms, library/ours for value | gradients")
+
+    def concatenated(x, skip, w):
+        return library_conv(jnp.concatenate([upsample_2x(x), skip], axis=-1), w)
+
+    def apart(x, skip, w):
+        i = x.shape[-1]
+        return upconv.conv_of_upsampled(x, w[:, :, :i]) + (conv.conv(skip, w[:, :, i:]) if skip.shape[-1] else 0)
+
+    def gradients(f):
+        return lambda x, skip, w, g: jax.vjp(f, x, skip, w)[1](g)
+
+    for level, i, i_skip, c in UP:
         n = size // level
-        x, kernel, g = random_arrays((batch, n, n, c_in), (3, 3, c_in, c_out), (batch, n, n, c_out))
-        functions = [
-            lambda x, w, g: conv.conv(x, w),
-            lambda x, w, g: jax.vjp(lambda x: conv.conv(x, w), x)[1](g),
-            lambda x, w, g: jax.vjp(lambda w: conv.conv(x, w), w)[1](g),
-        ]
-        medians = np.median(interleaved(functions, (x, kernel, g), repeats), axis=0)
-        print(f"{n:4d}², {c_in:4d} → {c_out:3d}: " + " ".join(f"{ms:8.2f}" for ms in medians), flush=True)
+        *inputs, g = random_arrays(
+            (batch, n, n, i), (batch, 2 * n, 2 * n, i_skip), (3, 3, i + i_skip, c), (batch, 2 * n, 2 * n, c)
+        )
+        value = interleaved([concatenated, apart], inputs, repeats)
+        both = interleaved([gradients(concatenated), gradients(apart)], (*inputs, g), repeats)
+        print(f"{2 * n:4d}², {i:4d} + {i_skip:4d} → {c:4d}: {_row(value)} | {_row(both)}", flush=True)
 
 
 def main() -> None:
@@ -104,7 +149,8 @@ def main() -> None:
     options = vars(parser.parse_args())
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {options}")
     benchmark_depthwise(**options)
-    benchmark_dense(**options)
+    benchmark_kernel_gradients(**options)
+    benchmark_up(**options)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,17 @@ with the interval that covers their median at 95 %. Takes about 3 x rounds x sec
 
 import argparse
 import contextlib
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from absl import flags
-from scipy.stats import quantile_test
 
+from experiments.side_by_side import Side, interleaved, pin, ratio, worker
 from fetal_jax.types import UserError
 from fetal_jax.workdir import write_json
 from input_pipeline.dataset import Dataset, NetImages, default_data_dir
@@ -35,7 +32,6 @@ from input_pipeline.pipeline import Stream
 PEER = pathlib.Path(__file__).with_name("benchmark_input_peer.py")
 ENDLESS = 10**8  # steps
 PATCH = (32, 32, 32)
-Side = Callable[[float], float]  # seconds -> images a second
 
 
 def image_stream(images: NetImages, batch: int) -> Stream:
@@ -92,51 +88,24 @@ def peer_sides(python: str, folder: pathlib.Path, batch: int, workers: int) -> I
     if not pathlib.Path(python).is_file():
         raise UserError(f"--peer-python {python} is no file: give the python of an environment with torch")
     command = [python, "-W", "ignore", str(PEER), str(folder), str(batch), str(workers)]
-    quiet = os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1"}  # it would ask the network for its newest version
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet)
+    failure = f"--peer-python {python} fails: it needs torch and albumentations (see above)"
+    quiet = {"NO_ALBUMENTATIONS_UPDATE": "1"}  # it would ask the network for its newest version
+    with worker(command, failure, quiet) as ask:
 
-    def answer() -> dict:
-        line = process.stdout.readline()
-        if not line:
-            raise UserError(f"--peer-python {python} fails: it needs torch and albumentations (see above)")
-        return json.loads(line)
+        def side(name: str) -> Side:
+            def run(seconds: float) -> float:
+                result = ask(f"{name} {seconds}")
+                return result["images"] / result["seconds"]
 
-    def side(name: str) -> Side:
-        def run(seconds: float) -> float:
-            process.stdin.write(f"{name} {seconds}\n")
-            process.stdin.flush()
-            result = answer()
-            return result["images"] / result["seconds"]
+            return run
 
-        return run
-
-    try:
-        print("peer:", ", ".join(f"{name} {version}" for name, version in answer().items()), flush=True)
+        print("peer:", ", ".join(f"{name} {version}" for name, version in ask().items()), flush=True)
         yield {name: side(name) for name in ("memory", "files")}
-    finally:
-        process.stdin.close()
-        process.wait()
-
-
-def interleaved(sides: dict[str, Side], rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Images a second of each side in each round; a first round, not counted, warms everything up."""
-    for run in sides.values():
-        run(seconds / 2)
-    speeds = {name: [] for name in sides}
-    for number in range(rounds):
-        for name in list(sides)[:: 1 if number % 2 else -1]:
-            speeds[name].append(sides[name](seconds))
-    return speeds
 
 
 def ratios(speeds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Of ours to each other side, round by round: the median and its 95 % interval."""
-    found = {}
-    for name in speeds.keys() - {"ours"}:
-        by_round = np.divide(speeds["ours"], speeds[name])
-        low, high = quantile_test(by_round).confidence_interval(0.95)
-        found[name] = {"median": float(np.median(by_round)), "low": float(low), "high": float(high)}
-    return dict(sorted(found.items(), reverse=True))
+    """Of ours to each other side, round by round."""
+    return {name: ratio(speeds["ours"], speeds[name]) for name in sorted(speeds.keys() - {"ours"}, reverse=True)}
 
 
 def report(speeds: dict[str, list[float]]) -> dict[str, dict]:
@@ -156,15 +125,6 @@ def report_patches(args: argparse.Namespace) -> dict[str, object]:
     rounds = " ".join(f"{v:.0f}" for v in speeds)
     print(f"{'patches':8} {np.median(speeds):8.0f} patches/s of 32^3, {args.volumes}  (rounds: {rounds})")
     return {"dataset": args.volumes, "per_second": float(np.median(speeds)), "rounds": speeds}
-
-
-def pin(workers: int) -> list[int]:
-    """Confines this process and all that it starts to `workers` cores, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        return []
-    cores = sorted(os.sched_getaffinity(0))[:workers]
-    os.sched_setaffinity(0, cores)
-    return cores
 
 
 def parse() -> argparse.Namespace:

@@ -1,6 +1,6 @@
-"""The command line: data (see cli_data), train, evaluate, predict, submit. The only flags in the code base.
+"""The command line: data and weights (see cli_data, cli_weights), train, evaluate, predict, submit.
 
-Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+The only flags in the code base. Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from fetal_jax import cli_data
+from fetal_jax import cli_data, cli_weights
 
 DONE, USER_ERROR, PREEMPTED, INTERRUPTED = 0, 2, 75, 130  # and 1 for what nobody foresaw, with a traceback
 
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     cli_data.add(commands)
+    cli_weights.add(commands)
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
@@ -140,6 +141,8 @@ def _train(args: argparse.Namespace) -> None:
     settings, workdir = config.load(args.config, [tuple(pair) for pair in args.set]), Workdir(args.workdir)
     experiment = Experiment(settings, cli_data.data_dir(args))
     experiment.check_devices()
+    if not workdir.begun:
+        experiment.read_pretrained()  # refused before anything is written
     with _claimed(args.workdir):
         workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
         print(describe(experiment.stages), experiment.describe(), sep="\n", flush=True)

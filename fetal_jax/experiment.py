@@ -10,9 +10,10 @@ from clu import parameter_overview
 
 from fetal_jax import config as configs
 from fetal_jax import mesh as meshes
+from fetal_jax import pretrained, volumes
 from fetal_jax.evaluation.segmenter import ModelCard, Segmenter
 from fetal_jax.losses import compose
-from fetal_jax.models import build_model
+from fetal_jax.models import MODELS, build_model, options_of
 from fetal_jax.training import labellers
 from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.stages import Stage, make_protocol
@@ -21,6 +22,7 @@ from fetal_jax.types import DatasetFacts, UserError, Variables
 from input_pipeline import augment, builders
 from input_pipeline.dataset import Dataset, NetImages, select
 from input_pipeline.deal import make_splits
+from input_pipeline.patches import Volumes
 from input_pipeline.sampling import class_weights, oversampled
 from input_pipeline.splits import Request
 from input_pipeline.transforms import check_intensity
@@ -50,15 +52,19 @@ class Experiment:
         sampling = s.sampling.take("structures", "factor")
         weighting = s.class_weights.take("rule", "smoothing")
         self.intensity = s.intensity
+        facts, _ = select(builders.facts(dataset, data_dir), structures)
+        volumes.check_kind(dataset, facts.dims, settings)
+        self.patches = volumes.read_patches(s) if facts.dims == 3 else None
         configs.reject_unread(s)
         self._check_numbers(request)
         self._check_names()
-        facts, _ = select(builders.facts(dataset, data_dir), structures)
-        if facts.dims != 2:
-            raise UserError(f"dataset {dataset} has volumes: the networks of this version take images")
+        if self.patches:
+            asked = {"blur": self.blur, "intensity": self.intensity, "oversampled": sampling["structures"]}
+            volumes.check_settings(self.stages, **asked)
         n_classes = len(facts.classes)
         self.model_settings = {"num_classes": 1 if n_classes == 2 else n_classes} | model | compute
         self.model = build_model(**self.model_settings)
+        self._check_pretrained()
         self.dataset = Dataset(dataset, data_dir, structures)
         self.facts = self.dataset.facts
         self.splits = make_splits(self.dataset.cases(), request, self.dataset.version)
@@ -68,6 +74,7 @@ class Experiment:
         self.warnings = [*self.dataset.notes, *_unseen_classes(pixels, self.facts), *self._short_stages()]
         self._check_pool()
         self.mesh = meshes.make_mesh()
+        meshes.check_precision(self.mesh, compute["precision"])
 
     def _check_numbers(self, request: Request) -> None:
         numbers = {
@@ -99,6 +106,24 @@ class Experiment:
             if stage.labeller:
                 labellers.make_labeller(stage.labeller, self.labelling)
 
+    def _check_pretrained(self) -> None:
+        if not self.pretrained:
+            return
+        if "encoder" not in self.model_settings:
+            named = [name for name in MODELS if "encoder" in options_of(name)]
+            raise UserError(
+                f"model.pretrained needs a network that has an encoder of its own name: set model.name to one of "
+                f"{', '.join(named)}, or leave model.pretrained empty"
+            )
+        if self.intensity != "unit":
+            raise UserError(f"intensity is {self.intensity!r}: pretrained encoders take images in [0, 1], set 'unit'")
+
+    def read_pretrained(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """The weights that the encoder starts from; None: random ones. Raises UserError if they do not fit."""
+        if not self.pretrained:
+            return None
+        return pretrained.load(self.pretrained, self.model_settings["encoder"], self.facts.channels)
+
     def _check_pool(self) -> None:
         for stage in self.stages:
             if stage.pool == "both" and not (self.splits.parts["unlabelled"] and self.unlabelled_per_batch):
@@ -125,7 +150,8 @@ class Experiment:
         for stage in self.stages:
             parts = ("labelled", "unlabelled") if stage.pool == "both" else ("labelled",)
             images = sum(len(self.splits.parts[part]) for part in parts)
-            steps = stage.epochs * max(1, images // self.batch_size)
+            drawn = images * (self.patches["per_volume"] if self.patches else 1)
+            steps = stage.epochs * max(1, drawn // self.batch_size)
             if steps < FEW_STEPS and not stage.frozen:
                 remedy = f"raise stages.{stage.name}.epochs"
                 warnings.append(f"Stage {stage.name} takes {steps} steps at most, few to learn from: {remedy}.")
@@ -135,9 +161,14 @@ class Experiment:
         return make_optimizer(**self.optimizer, frozen=stage.frozen)
 
     def initial_state(self) -> TrainState:
-        """The random state that a run starts from."""
+        """The state that a run starts from: random, but for an encoder that others have trained."""
         # It is made once, of hundreds of small arrays: optimising that takes longer than running it.
-        return jax.jit(self._create_state, compiler_options={"xla_backend_optimization_level": 0})()
+        state = jax.jit(self._create_state, compiler_options={"xla_backend_optimization_level": 0})()
+        loaded = self.read_pretrained()
+        if loaded is None:
+            return state
+        student = pretrained.apply_pretrained(state.student, loaded)
+        return state.replace(params=student.params, batch_stats=student.batch_stats)
 
     def describe(self) -> str:
         """The network in a line: its name, and how many parameters it trains."""
@@ -149,10 +180,12 @@ class Experiment:
         return jax.eval_shape(self._create_state)
 
     def _create_state(self) -> TrainState:
-        return create_train_state(self.model, self.seed, (self.size, self.size, self.facts.channels))
+        return create_train_state(self.model, self.seed, (*(self.size,) * self.facts.dims, self.facts.channels))
 
-    def images(self, part: str) -> NetImages:
-        """The images of a part at network size."""
+    def images(self, part: str) -> NetImages | Volumes:
+        """The images of a part at network size, or its volumes as they are."""
+        if self.patches:
+            return Volumes(self.dataset, self.splits.parts[part])
         return NetImages(self.dataset, self.splits.parts[part], self.size)
 
     def card(self, stage: str) -> ModelCard:

@@ -3,6 +3,7 @@
 BatchNorm under a sharded `jit` sees the whole batch, so N devices compute what one does.
 """
 
+import ctypes
 from typing import Any
 
 import jax
@@ -13,6 +14,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from fetal_jax.types import UserError
 
 AXIS = "data"
+BFLOAT16_CAPABILITY = 8.0  # of NVIDIA GPUs that compute in bfloat16
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
@@ -38,6 +41,16 @@ def check_divisible(mesh: Mesh, **counts: int) -> None:
             raise UserError(f"{key} is {count}: it must be a multiple of the {mesh.size} devices")
 
 
+def check_precision(mesh: Mesh, precision: str) -> None:
+    """Raises UserError where the mesh's devices cannot compute in bfloat16: NVIDIA GPUs older than Ampere."""
+    capability = getattr(mesh.devices.flat[0], "compute_capability", None)
+    if precision == "bfloat16" and capability is not None and float(capability) < BFLOAT16_CAPABILITY:
+        raise UserError(
+            f"precision bfloat16 is not supported on this GPU (compute capability {capability}, below "
+            f"{BFLOAT16_CAPABILITY}): set precision to float32"
+        )
+
+
 def shard(tree: Any, mesh: Mesh) -> Any:
     """Host arrays of this process as global arrays, split over the mesh along the first axis."""
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split_over(mesh), np.asarray(x)), tree)
@@ -47,3 +60,17 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of the tree on every device of the mesh."""
     # `device_put` alone gives back the same buffers where they are there already; a step would donate the original.
     return jax.device_put(jax.tree.map(jnp.copy, tree), copied_to(mesh))
+
+
+def keep_freed_memory() -> None:
+    """Lets this process reuse the memory that it freed, where the C library is glibc; nothing happens elsewhere.
+
+    On a CPU, a training step asks for a gigabyte or two and gives it back. glibc hands that to the system, which clears
+    every page of it anew: a sixth of the step's time. Afterwards, the process stays as large as it once was.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)

@@ -1,5 +1,6 @@
 """What a finished run leaves: scores of every stage, the final model, tables and the report."""
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -140,28 +141,16 @@ def _examples(experiment: Experiment, segmenter: Segmenter, scored: Scored) -> l
     """The best, median and worst test images, as the final network segments them."""
     dice = scored.dice()
     defined = [int(i) for i in np.argsort(-dice, kind="stable") if not np.isnan(dice[i])]
-    middle = max(0, len(defined) // 2 - N_EXAMPLES // 2)
-    chosen = {
-        "best": defined[:N_EXAMPLES],
-        "median": defined[middle:][:N_EXAMPLES],
-        "worst": defined[-N_EXAMPLES:],
-    }
+    number = N_EXAMPLES if experiment.facts.dims == 2 else 1  # a volume takes longer
+    middle = max(0, len(defined) // 2 - number // 2)
+    chosen = {"best": defined[:number], "median": defined[middle:][:number], "worst": defined[-number:]}
     examples = []
     for title, indices in chosen.items():
         for i in indices:
             record = experiment.dataset[scored.names[i]]
-            prediction = segmenter(record.image).labels
-            examples.append(
-                Example(
-                    title,
-                    record.name,
-                    record.subject,
-                    float(dice[i]),
-                    record.image[..., 0],
-                    record.labels,
-                    prediction,
-                )
-            )
+            prediction = dataclasses.replace(record, labels=segmenter(record.image).labels).picture_labels()
+            pictures = record.picture(), record.picture_labels(), prediction
+            examples.append(Example(title, record.name, record.subject, float(dice[i]), *pictures))
     return examples
 
 

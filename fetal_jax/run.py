@@ -15,9 +15,11 @@ from fetal_jax.training import labellers, loop
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import TrainState
 from fetal_jax.types import Preempted, Variables
+from fetal_jax.volumes import patch_stream
 from fetal_jax.workdir import Workdir
 from fetal_jax.writers import Progress, RunWriter
 from input_pipeline.dataset import NetImages
+from input_pipeline.patches import PatchStream, Volumes
 from input_pipeline.pipeline import PseudoLabels, Stream
 
 
@@ -34,7 +36,7 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
     validator = experiment.segmenter(state.student, "validation")
     progress = Progress(_total_steps(experiment, labelled, pool))
 
-    def prepare(index: int, state: TrainState, fresh: bool) -> tuple[Stage, Stream]:
+    def prepare(index: int, state: TrainState, fresh: bool) -> tuple[Stage, Stream | PatchStream]:
         stage = experiment.stages[index]
         if fresh and stage.labeller:
             label(experiment, workdir, stage, validator, state.teacher, pool, stop)
@@ -85,10 +87,17 @@ def validate(experiment: Experiment, segmenter: Segmenter) -> dict[str, float]:
 
 
 def make_stream(
-    experiment: Experiment, index: int, labelled: NetImages, pool: NetImages, pseudo: PseudoLabels | None
-) -> tuple[Stage, Stream]:
+    experiment: Experiment,
+    index: int,
+    labelled: NetImages | Volumes,
+    pool: NetImages | Volumes,
+    pseudo: PseudoLabels | None,
+) -> tuple[Stage, Stream | PatchStream]:
     """A stage as it can be run, and its data. Where the labeller kept nothing the stage goes on supervised."""
-    stage = experiment.stages[index]
+    stage, seed = experiment.stages[index], 1000 * experiment.seed + index
+    if isinstance(labelled, Volumes):
+        drawn = {"size": experiment.size, "batch_size": experiment.batch_size, "seed": seed}
+        return stage, patch_stream(labelled, stage, experiment.patches, **drawn)
     if pseudo is not None and not pseudo.kept.any():
         stage = dataclasses.replace(stage, pool="labelled", consistency=0.0)
     stream = Stream(
@@ -99,14 +108,14 @@ def make_stream(
         n_unlabelled=experiment.unlabelled_per_batch,
         augment=stage.augment,
         strong=stage.consistency > 0,
-        seed=1000 * experiment.seed + index,
+        seed=seed,
         draws=experiment.draws,
         intensity=experiment.intensity,
     )
     return stage, stream
 
 
-def _total_steps(experiment: Experiment, labelled: NetImages, pool: NetImages) -> int:
+def _total_steps(experiment: Experiment, labelled: NetImages | Volumes, pool: NetImages | Volumes) -> int:
     """Steps of the whole protocol if every pool image is kept: what the progress bar counts up to."""
     streams = [make_stream(experiment, i, labelled, pool, None) for i in range(len(experiment.stages))]
     return sum(stage.epochs * stream.steps_per_epoch for stage, stream in streams)

@@ -22,6 +22,11 @@ class Workdir:
 
     path: pathlib.Path
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run has claimed it."""
+        return (self.path / "config.json").is_file()
+
     def claim(self, settings: dict[str, Any], splits: Splits, subject_of: Mapping[str, str]) -> None:
         """Makes a new workdir ours, or checks that an existing one is of this config and split, and that none leaks."""
         splits.check_subjects(subject_of)

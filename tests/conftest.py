@@ -31,6 +31,7 @@ CHECKED = (
     "fetal_jax.mesh",
     "fetal_jax.metrics",
     "fetal_jax.models",
+    "fetal_jax.pretrained",
     "fetal_jax.rngs",
     "fetal_jax.training",
     "fetal_jax.types",

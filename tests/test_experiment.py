@@ -108,7 +108,7 @@ def test_options_of_a_dataset_stay_with_it_in_a_config_argument():
 
 
 def test_volumes_are_refused_before_anything_is_written(make, data_dir):
-    with pytest.raises(UserError, match="dataset fetal_phantom/infant_tiny has volumes: the networks of this version"):
+    with pytest.raises(UserError, match="dataset fetal_phantom/infant_tiny has volumes and this config is for images"):
         make(dataset="fetal_phantom/infant_tiny", structures="wm")
 
 

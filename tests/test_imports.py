@@ -15,10 +15,12 @@ TOP = {
     "__main__",
     "cli",
     "cli_data",
+    "cli_weights",
     "experiment",
     "outcome",
     "run",
     "submission",
+    "volumes",
     "workdir",
 }  # what may import every room
 # What a room of fetal_jax may import from the others, beside BASE.
@@ -31,6 +33,7 @@ ROOMS = {
     "losses": set(),
     "metrics": set(),
     "models": {"layers"},
+    "pretrained": {"models"},
     "mesh": set(),
     "checkpoint": set(),
     "writers": set(),
@@ -41,6 +44,7 @@ ROOMS = {
         "metrics",
         "mesh",
         "input_pipeline.transforms",
+        "input_pipeline.tiles",
         "input_pipeline.augment",
         "input_pipeline.images",
         "input_pipeline.formats",

@@ -1,17 +1,16 @@
-"""Predicting image files of any format: masks in the native size of each, a table, and pictures if wanted."""
+"""Predicting files: images of any format here, volumes in scans.py. Masks in the native size of each, and a table."""
 
-import csv
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 
-from fetal_jax.atomic import replacing_file
 from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.pictures import outline
+from fetal_jax.evaluation.pictures import outline, write_png
+from fetal_jax.evaluation.scans import predict_scans
 from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
+from fetal_jax.evaluation.tables import Row, write_table
 from fetal_jax.types import UserError
 from input_pipeline.formats import KIND_OF, Stack, read, stem
 
@@ -27,7 +26,7 @@ def predict_files(
     tta: bool = False,
     spacing_mm: float | None = None,
 ) -> Iterator[str]:
-    """Segments images; yields a line for each.
+    """Segments images, or the scans of a network of volumes (`predict_scans`); yields a line for each.
 
     A file is PNG, JPEG, BMP, TIFF, NIfTI or DICOM, and has the grey values that preparation gives it. Its pixel size is
     `spacing_mm`, else its own, else unknown. A volume or film is segmented frame by frame (a NIfTI along its last axis)
@@ -43,6 +42,11 @@ def predict_files(
     segmenter = segmenter.with_flips() if tta else segmenter
     if spacing_mm is not None and not 0 < spacing_mm < math.inf:
         raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
+    if segmenter.card.facts.dims == 3:
+        if spacing_mm is not None:
+            raise UserError(f"--spacing is {spacing_mm}: a volume has its own, leave it out")
+        yield from predict_scans(segmenter, paths, out, overlay=overlay)
+        return
     files = _image_files(paths)
     names = [_frame_names(file, _read(file)) for file in files]
     _check_names(files, names, out, ("", "_overlay") if overlay else ("",))
@@ -52,20 +56,20 @@ def predict_files(
         for line, new in _predict_file(file, segmenter, out, spacing_mm, overlay):
             rows += new
             yield line
-    _write_table(out / "predictions.csv", rows)
+    write_table(out / "predictions.csv", rows)
 
 
 def _predict_file(
     file: pathlib.Path, segmenter: Segmenter, out: pathlib.Path, spacing_mm: float | None, overlay: bool
-) -> Iterator[tuple[str, list[dict[str, object]]]]:
+) -> Iterator[tuple[str, list[Row]]]:
     """Writes what belongs to each frame; yields its line and its rows. Nothing of the file stays in memory."""
     stack = _read(file)
     spacing = (spacing_mm, spacing_mm) if spacing_mm else stack.spacing_mm
     for name, image in zip(_frame_names(file, stack), stack.grey(), strict=True):
         answer = segmenter(image, spacing)
-        _write_png(out / f"{name}.png", answer.labels)
+        write_png(out / f"{name}.png", answer.labels)
         if overlay:
-            _write_png(out / f"{name}_overlay.png", _drawn(image, answer, segmenter))
+            write_png(out / f"{name}_overlay.png", _drawn(image, answer, segmenter))
         yield f"{file} -> {out / name}.png", _rows(name, file, answer, segmenter)
 
 
@@ -117,17 +121,10 @@ def _check_names(
 
 
 def _drawn(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.ndarray:
-    colours = segmenter.card.facts.colours
-    return cv2.cvtColor(outline(image, [(answer.labels, colours)]), cv2.COLOR_RGB2BGR)
+    return outline(image, [(answer.labels, segmenter.card.facts.colours)])
 
 
-def _write_png(path: pathlib.Path, array: np.ndarray) -> None:
-    with replacing_file(path) as partial:
-        if not cv2.imwrite(str(partial), array):
-            raise UserError(f"cannot write {path}: check that the folder is writable and the disk is not full")
-
-
-def _rows(name: str, file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> list[dict[str, object]]:
+def _rows(name: str, file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> list[Row]:
     rows = []
     for i, structure in enumerate(segmenter.card.facts.classes):
         if i:
@@ -145,10 +142,3 @@ def _rows(name: str, file: pathlib.Path, answer: Segmentation, segmenter: Segmen
                 }
             )
     return rows
-
-
-def _write_table(path: pathlib.Path, rows: list[dict[str, object]]) -> None:
-    with replacing_file(path) as partial, partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -1,11 +1,15 @@
 """Pictures of images with their labels, for reports and overlays. Colours are RGB; class 0 is never drawn."""
 
 import base64
+import pathlib
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from jaxtyping import Integer, UInt8
+
+from fetal_jax.atomic import replacing_file
+from fetal_jax.types import UserError
 
 RGB = tuple[int, int, int]
 
@@ -59,6 +63,14 @@ def data_uri(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> 
     if not done:
         raise ValueError(f"cannot encode a picture of shape {picture.shape} and type {picture.dtype}")
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode('ascii')}"
+
+
+def write_png(path: pathlib.Path, array: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> None:
+    """Writes grey values, class ids or RGB, whole or not at all. Raises UserError if it cannot."""
+    array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
+    with replacing_file(path) as partial:
+        if not cv2.imwrite(str(partial), array):
+            raise UserError(f"cannot write {path}: check that the folder is writable and the disk is not full")
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Prediction in the geometry of each image: compiled at network size, mapped back to native pixels."""
+"""Prediction at network size: one compiled function, for images as for patches of volumes."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,11 +14,12 @@ from input_pipeline.augment import median_blur
 from input_pipeline.transforms import Geometry, to_range
 
 Predict = Callable[[Variables, Array], jax.Array]
-FLIPS = ((), (2,), (1,))  # as it is, left-right, up-down: axes of a batch [b h w c]
+# As it is, and its mirror images, by dimensions: axes of a batch [b h w c] or, from right to left only, [b d h w c].
+FLIPS = {2: ((), (2,), (1,)), 3: ((), (1,))}
 
 
 def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
-    """Compiled (variables, images [b h w c]) -> class probabilities [b h w classes], background first."""
+    """Compiled (variables, images [b *space c]) -> class probabilities [b *space classes], background first."""
 
     def predict(variables: Variables, images: Array) -> jax.Array:
         logits = model.apply(variables.as_dict(), images, train=False)
@@ -39,10 +40,11 @@ def network_input(
 
 
 def with_flips(predict: Predict) -> Predict:
-    """Test-time augmentation: the mean of the predictions of an image and its two mirror images."""
+    """Test-time augmentation: the mean of the predictions of an image and its mirror images."""
 
     def averaged(variables: Variables, images: Array) -> np.ndarray:
-        views = [np.flip(predict(variables, np.ascontiguousarray(np.flip(images, f))), f) for f in FLIPS]
+        flips = FLIPS[images.ndim - 2]
+        views = [np.flip(predict(variables, np.ascontiguousarray(np.flip(images, f))), f) for f in flips]
         return np.mean(views, axis=0)
 
     return averaged
@@ -50,8 +52,8 @@ def with_flips(predict: Predict) -> Predict:
 
 def predict_all(
     predict: Predict, variables: Variables, images: Iterable[np.ndarray], batch_size: int
-) -> Iterator[Float[np.ndarray, "h w c"]]:
-    """Class probabilities of each image [h w c], one by one, every image once; the last batch is padded."""
+) -> Iterator[Float[np.ndarray, "*space c"]]:
+    """Class probabilities of each image [*space c], one by one, every image once; the last batch is padded."""
     batch = []
     for image in images:
         batch.append(image)

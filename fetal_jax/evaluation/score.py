@@ -66,13 +66,18 @@ def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Se
         record = waiting.popleft()
         if not np.isfinite(probs).all():
             raise FloatingPointError(f"the probabilities of {record.name} are not numbers")
-        counts.append(count(probs.argmax(-1), record.labels, len(classes)))
+        counts.append(count(_flat(probs.argmax(-1)), _flat(record.labels), len(classes)))
         names.append(record.name)
         subjects.append(record.subject)
     if not names:
         raise UserError("the part to evaluate has no image: raise split.test")
     stacked = jax.tree.map(lambda *rows: np.stack(rows), *counts)
     return Scored(tuple(names), tuple(subjects), tuple(classes[1:]), stacked)
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    """The pixels or voxels as rows, in two axes: what is counted over."""
+    return labels.reshape(len(labels), -1)
 
 
 def write_per_image(path: pathlib.Path, scored: Scored) -> None:

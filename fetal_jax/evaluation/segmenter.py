@@ -6,10 +6,12 @@ what its classes are, what it was trained on, and the SHA-256 of the weights).
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
 import pathlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -21,9 +23,11 @@ from jaxtyping import Float, UInt8
 from fetal_jax import mesh as meshes
 from fetal_jax.atomic import replacing_folder, surviving_folder
 from fetal_jax.evaluation.predict import Predict, make_predict, network_input, predict_all, with_flips
+from fetal_jax.evaluation.views import Square, Tiles, View
 from fetal_jax.models import build_model
 from fetal_jax.types import DatasetFacts, UserError, Variables
-from input_pipeline.transforms import Geometry
+
+MM3_PER_ML = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ModelCard:
     """What is needed to use the weights, and where they come from."""
 
     model: dict[str, Any]  # arguments of build_model, with "name"
-    size: int  # of the network's square input
+    size: int  # of the network's square input, or cubic patch
     blur: int  # median kernel on the input, 0 for none
     facts: DatasetFacts
     splits_hash: str
@@ -50,11 +54,12 @@ class ModelCard:
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """The answer for one image."""
+    """The answer for one image or volume."""
 
-    labels: UInt8[np.ndarray, "h w"]  # class ids
-    probs: Float[np.ndarray, "h w c"]  # background first
-    area_mm2: dict[str, float | None]  # by foreground class; None without a spacing
+    labels: UInt8[np.ndarray, "*space"]  # class ids
+    probs: Float[np.ndarray, "*space c"]  # background first
+    area_mm2: dict[str, float | None]  # of an image, by foreground class; None without a spacing
+    volume_ml: dict[str, float | None]  # of a volume, alike
 
 
 class Segmenter:
@@ -69,41 +74,50 @@ class Segmenter:
         return Segmenter(self.card, variables, batch_size=self._batch_size, predict=self._predict)
 
     def with_flips(self) -> "Segmenter":
-        """The same network with flip test-time augmentation: three passes an image."""
+        """The same network with flip test-time augmentation: three passes an image, two a volume."""
         flipped = with_flips(self._predict)
         return Segmenter(self.card, self._variables, batch_size=self._batch_size, predict=flipped)
 
     def __call__(
         self,
         image: np.ndarray,
-        spacing_mm: Sequence[float] | Float[np.ndarray, "2"] | None = None,
+        spacing_mm: Sequence[float] | Float[np.ndarray, " dims"] | None = None,
     ) -> Segmentation:
-        """Segments one image, uint8 [h w] or [h w c]. `spacing_mm` is (row, column); None or 0 where it is unknown.
+        """Segments one image, uint8 [h w] or [h w c], or one volume, uint16 [d h w c].
 
-        Raises UserError if the image is not uint8 or has another number of channels than the network was trained on.
+        `spacing_mm` is by axis, (row, column) of an image; None or 0 where it is unknown. Raises UserError if the image
+        is of another type, or has another number of axes or channels, than the network was trained on.
         """
         (probs,) = self.probabilities([image])
         labels = probs.argmax(-1).astype(np.uint8)
         pixel = float(np.prod(spacing_mm)) if spacing_mm is not None else 0.0
-        areas = {
+        sizes = {
             name: float((labels == i).sum()) * pixel if pixel else None
             for i, name in enumerate(self.card.facts.classes)
             if i
         }
-        return Segmentation(labels, probs, areas)
+        if labels.ndim == 2:
+            return Segmentation(labels, probs, sizes, {})
+        return Segmentation(labels, probs, {}, {name: size and size / MM3_PER_ML for name, size in sizes.items()})
 
-    def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "h w c"]]:
-        """Class probabilities of each image in its native size, one by one."""
-        geometries: list[Geometry] = []
+    def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "*space c"]]:
+        """Class probabilities of each image or volume in its native size, one by one."""
+        views: deque[View] = deque()
 
         def inputs():
             for image in images:
-                image = self._checked(image)
-                geometries.append(Geometry.fit(image.shape[:2], self.card.size))
-                yield network_input(image, self.card.size, self.card.blur, self.card.intensity)
+                views.append(self._view(self._checked(image)))
+                yield from views[-1].inputs()
 
-        for probs in predict_all(self._predict, self._variables, inputs(), self._batch_size):
-            yield geometries.pop(0).probs_to_native(probs)
+        answers = predict_all(self._predict, self._variables, inputs(), self._batch_size)
+        for first in answers:
+            view = views.popleft()
+            yield view.to_native(itertools.chain([first], itertools.islice(answers, view.n_inputs - 1)))
+
+    def _view(self, image: np.ndarray) -> View:
+        if self.card.facts.dims == 3:
+            return Tiles(image, self.card.size)
+        return Square(image, self.card.size, self.card.blur, self.card.intensity)
 
     def net_probabilities(
         self, inputs: Iterable[np.ndarray], variables: Variables
@@ -116,12 +130,13 @@ class Segmenter:
         return network_input(image, self.card.size, self.card.blur, self.card.intensity)
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
-        image = np.asarray(image)
-        image = image[..., None] if image.ndim == 2 else image
-        if image.ndim != 3 or image.dtype != np.uint8 or image.shape[-1] != self.card.facts.channels:
+        image, dims, channels = np.asarray(image), self.card.facts.dims, self.card.facts.channels
+        image = image[..., None] if image.ndim == dims else image
+        kind, axes = (np.uint8, "h w") if dims == 2 else (np.uint16, "d h w")
+        if image.ndim != dims + 1 or image.dtype != kind or image.shape[-1] != channels:
             raise UserError(
-                f"image has shape {image.shape} and type {image.dtype}: this model takes uint8 [h w] or "
-                f"[h w {self.card.facts.channels}]"
+                f"image has shape {image.shape} and type {image.dtype}: this model takes {kind.__name__} [{axes}] or "
+                f"[{axes} {channels}]"
             )
         return image
 
@@ -157,7 +172,7 @@ def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
         raise UserError(f"{directory / 'weights.npz'} is damaged (its SHA-256 differs): copy it again")
     with np.load(directory / "weights.npz", allow_pickle=False) as arrays:
         tree = flax.traverse_util.unflatten_dict({name: arrays[name] for name in arrays}, sep="/")
-    return card, Variables(tree["params"], tree["batch_stats"])
+    return card, Variables(tree["params"], tree.get("batch_stats", {}))
 
 
 def load(directory: str | os.PathLike, *, batch_size: int = 1) -> Segmenter:

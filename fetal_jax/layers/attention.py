@@ -1,5 +1,6 @@
-"""Attention blocks that re-weight a feature map: squeeze-and-excitation and coordinate attention."""
+"""Attention blocks that re-weight a feature map: by channel (SE, ECA), by row and column, by pixel (gate)."""
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -7,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.layers.blocks import ConvUnit
 from fetal_jax.layers.conv import Conv
 from fetal_jax.layers.norm import BatchNorm
+from fetal_jax.layers.tap import tap
 from fetal_jax.types import Array
 
 
@@ -48,3 +51,51 @@ class CoordinateAttention(nn.Module):
         gate_h = jax.nn.sigmoid(Conv(c, size=1, name="gate_h")(f[:, :h]))  # Eq. 8
         gate_w = jax.nn.sigmoid(Conv(c, size=1, name="gate_w")(f[:, h:])).swapaxes(1, 2)  # Eq. 9
         return x * gate_h * gate_w  # Eq. 10
+
+
+class EfficientChannelAttention(nn.Module):
+    """Efficient channel attention (ECA-Net, Wang et al., CVPR 2020): a weight in (0, 1) per image and channel.
+
+    A convolution along the channels of the pooled features, without bias, where squeeze-and-excitation has two dense
+    layers: `eca_size` weights in all. Equal to timm's EcaModule.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
+        c = x.shape[-1]
+        pooled = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))[..., None]  # [b c 1]: channels are the space here
+        weight = jax.nn.sigmoid(Conv(1, eca_size(c), use_bias=False, name="conv")(pooled))
+        return x * weight.reshape(-1, *(1,) * (x.ndim - 2), c)
+
+
+def eca_size(channels: int, gamma: float = 2, b: float = 1) -> int:
+    """The odd kernel size |log2(channels) / gamma + b / gamma| of ECA-Net, but at least 3, so that channels meet.
+
+    Odd as in the authors' code: the whole part, plus one where that is even. The paper's "nearest odd" leaves 4 open.
+    """
+    whole = int(abs((math.log2(channels) + b) / gamma))
+    return max(3, whole + 1 - whole % 2)
+
+
+class AttentionGate(nn.Module):
+    """Additive attention gate: a weight in [0, 1] per pixel of a skip feature, from it and a gating signal.
+
+    skip · sigmoid(psi(relu(W_skip·skip + W_gate·gate))), each a 1×1 convolution with bias and batch normalisation, half
+    as wide as the skip inside. Source: Oktay et al., "Attention U-Net", MIDL 2018, Eq. 1-2. There the gate comes from
+    the coarser scale and its map is interpolated; here both have one size, as is usual since.
+    """
+
+    bn_momentum: float = 0.9
+
+    @nn.compact
+    def __call__(
+        self, skip: Float[Array, "b *space c"], gate: Float[Array, "b *space c2"], *, train: bool
+    ) -> Float[Array, "b *space c"]:
+        """The skip feature, weighted; its map is recorded as `spatial_attention` [b *space 1]."""
+
+        def pointwise(name: str, x, features: int):
+            return ConvUnit(features, 1, activation=None, bn_momentum=self.bn_momentum, name=name)(x, train=train)
+
+        hidden = max(1, skip.shape[-1] // 2)
+        joint = jax.nn.relu(pointwise("skip", skip, hidden) + pointwise("gate", gate, hidden))
+        return skip * tap(self, "spatial_attention", jax.nn.sigmoid(pointwise("psi", joint, 1)))

@@ -1,5 +1,9 @@
 """Dense convolutions in two or three dimensions, channels last."""
 
+import functools
+import math
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +15,7 @@ from fetal_jax.types import Array
 fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
 he_normal = nn.initializers.he_normal()
 PADDINGS = ("same", "symmetric")
+PARTS = 8  # in which XLA:CPU is given the sum over a batch that a kernel's gradient is
 
 
 def conv(
@@ -29,20 +34,96 @@ def conv(
     """
     dims = x.ndim - 2
     if kernel.shape[:dims] == (1,) * dims and stride == groups == 1:
-        return jnp.dot(x, kernel[(0,) * dims])
+        return pointwise(x, kernel[(0,) * dims])
+    if dims == 3 and stride == dilation == groups == 1 and all(size % 2 for size in kernel.shape[:dims]):
+        return jax.lax.platform_dependent(x, kernel, cpu=conv_by_slices, default=_conv_same)
     axes = zip(x.shape[1:-1], kernel.shape, strict=False)
     edges = [pads(n, dilation * (size - 1) + 1, stride, padding)[1:] for n, size in axes]
-    space = "DHW"[-dims:]
-    layout = (f"N{space}C", f"{space}IO", f"N{space}C")
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride,) * dims,
-        edges,
+    library = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(stride,) * dims,
+        padding=tuple(edges),
         rhs_dilation=(dilation,) * dims,
-        dimension_numbers=layout,
+        dimension_numbers=_layout(dims),
         feature_group_count=groups,
     )
+    large = math.prod(x.shape[1:-1]) >= 64**2 and min(kernel.shape[-2:]) >= 32
+    return by_parts(library, x, kernel) if dims == 2 and large else library(x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def by_parts(library: Callable, x: Float[Array, "b *space i"], kernel: Float[Array, "*size i c"]):
+    """The library's convolution, whose gradient by the kernel XLA:CPU sums up over parts of the batch.
+
+    To get it at once, it would transpose the whole batch; from 64² pixels and 32 channels on that is 1.2 to 2 times
+    slower. Smaller ones are as fast or faster at once (experiments/benchmark_conv.py). Reverse mode only.
+    """
+    return library(x, kernel)
+
+
+def _by_parts_backward(library, residuals, gradient):
+    x, kernel = residuals
+
+    def at_once(x, gradient):
+        return jax.vjp(functools.partial(library, x), kernel.astype(x.dtype))[1](gradient)[0]
+
+    def in_parts(x, gradient):
+        pieces = (jnp.split(a.astype(jnp.float32), math.gcd(len(a), PARTS)) for a in (x, gradient))
+        return sum(at_once(*piece) for piece in zip(*pieces, strict=True)).astype(kernel.dtype)
+
+    by_x = jax.vjp(lambda x: library(x, kernel), x)[1](gradient)[0]
+    return by_x, jax.lax.platform_dependent(x, gradient, cpu=in_parts, default=at_once)
+
+
+by_parts.defvjp(lambda library, x, kernel: (library(x, kernel), (x, kernel)), _by_parts_backward)
+
+
+@jax.custom_vjp
+def pointwise(x: Float[Array, "b *space i"], kernel: Float[Array, "i c"]) -> Float[Array, "b *space c"]:
+    """A matrix product over channels; its gradient by the kernel is fast on CPUs too. Reverse mode only.
+
+    That gradient is one sum over all pixels, which XLA:CPU computes 3 to 10 times faster as a few sums.
+    """
+    return jnp.dot(x, kernel)
+
+
+def _pointwise_backward(residuals, gradient):
+    x, kernel = residuals
+
+    def sum_over_pixels(x, gradient, parts: int):
+        x, gradient = (a.reshape(parts, -1, a.shape[-1]) for a in (x, gradient))
+        kwargs = {"dimension_numbers": (((1,), (1,)), ((0,), (0,))), "preferred_element_type": jnp.float32}
+        return jax.lax.dot_general(x, gradient, **kwargs).sum(0).astype(kernel.dtype)
+
+    pixels = math.prod(x.shape[:-1])
+    parts = math.gcd(pixels, PARTS) if pixels >= 8 * PARTS**2 else 1
+    by_kernel = jax.lax.platform_dependent(
+        x,
+        gradient,
+        cpu=functools.partial(sum_over_pixels, parts=parts),
+        default=functools.partial(sum_over_pixels, parts=1),
+    )
+    return jnp.dot(gradient, kernel.T), by_kernel
+
+
+pointwise.defvjp(lambda x, kernel: (jnp.dot(x, kernel), (x, kernel)), _pointwise_backward)
+
+
+def _conv_same(x, kernel):
+    """The library's convolution of volumes."""
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1, 1), "SAME", dimension_numbers=_layout(3))
+
+
+def conv_by_slices(x: Float[Array, "b d h w i"], kernel: Float[Array, "k kh kw i c"]) -> Float[Array, "b d h w c"]:
+    """Zero-padded convolution of volumes with odd kernels: neighbouring slices are channels of one image, convolved.
+
+    The same sum. XLA:CPU computes 3-D convolutions in plain loops, two to ten times slower than these.
+    """
+    (b, depth, h, w, _), size = x.shape, kernel.shape[0]
+    padded = jnp.pad(x, ((0, 0), (size // 2, size // 2), (0, 0), (0, 0), (0, 0)))
+    neighbours = jnp.concatenate([padded[:, i : i + depth] for i in range(size)], axis=-1)
+    flat = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
+    return conv(neighbours.reshape(b * depth, h, w, -1), flat).reshape(b, depth, h, w, -1)
 
 
 def pads(length: int, size: int, stride: int, padding: str) -> tuple[int, int, int]:
@@ -83,18 +164,51 @@ def conv_transpose_2x(x: Float[Array, "b *space i"], kernel: Float[Array, "*size
     A pixel i adds x[i] · kernel[k] to pixel 2i + k (sides of 2) or 2i + k − 1 (sides of 3) along each axis, as
     PyTorch's with padding size // 2 − (size even), output_padding size % 2.
     """
+    return _each_pixel_to_a_block(x, kernel) if kernel.shape[0] == 2 else _spread(x, kernel)
+
+
+@jax.custom_vjp
+def _spread(x, kernel):
+    """The transposed convolution with sides of 3. Its gradients are those of the convolution that it transposes.
+
+    The library's gradient by the kernel is a convolution with a kernel as large as the image and full of holes: on
+    XLA:CPU 30 to 80 times slower than the gradient of a convolution of stride 2. Reverse mode only.
+    """
     dims = x.ndim - 2
-    size = kernel.shape[0]
-    edge = (size - 1 - (size - 2), 1)
+    turned = jnp.flip(kernel, tuple(range(dims)))
+    twice = {"lhs_dilation": (2,) * dims, "dimension_numbers": _layout(dims)}
+    return jax.lax.conv_general_dilated(x, turned, (1,) * dims, ((1, 2),) * dims, **twice)
+
+
+def _gather(y, kernel):
+    """The convolution that `_spread` transposes: pixel i is the sum of y[2i + k − 1] · kernel[k]."""
+    dims = y.ndim - 2
+    return jax.lax.conv_general_dilated(y, kernel, (2,) * dims, ((1, 0),) * dims, dimension_numbers=_layout(dims))
+
+
+def _spread_backward(residuals, gradient):
+    x, kernel = residuals
+    swapped = kernel.swapaxes(-1, -2)
+    by_x, pull_back = jax.vjp(lambda k: _gather(gradient, k), swapped)
+    return by_x, pull_back(x)[0].swapaxes(-1, -2)
+
+
+_spread.defvjp(lambda x, kernel: (_spread(x, kernel), (x, kernel)), _spread_backward)
+
+
+def _layout(dims: int) -> tuple[str, str, str]:
+    """Channels last, of images or volumes."""
     space = "DHW"[-dims:]
-    return jax.lax.conv_general_dilated(
-        x,
-        jnp.flip(kernel, tuple(range(dims))),
-        (1,) * dims,
-        (edge,) * dims,
-        lhs_dilation=(2,) * dims,
-        dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
-    )
+    return f"N{space}C", f"{space}IO", f"N{space}C"
+
+
+def _each_pixel_to_a_block(x, kernel):
+    """Kernels of side 2 do not overlap: a matrix product gives each pixel its block of 2×2 (×2); these interlock."""
+    b, *space, i = x.shape
+    dims, c = len(space), kernel.shape[-1]
+    blocks = pointwise(x, jnp.moveaxis(kernel, -2, 0).reshape(i, -1)).reshape(b, *space, *(2,) * dims, c)
+    order = [axis for n in range(dims) for axis in (1 + n, 1 + dims + n)]
+    return blocks.transpose(0, *order, 1 + 2 * dims).reshape(b, *(2 * n for n in space), c)
 
 
 class ConvTranspose(nn.Module):

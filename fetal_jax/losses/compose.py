@@ -12,7 +12,7 @@ from fetal_jax.losses.cross_entropy import cross_entropy, focal
 from fetal_jax.losses.overlap import dice_loss
 from fetal_jax.types import UserError
 
-Loss = Callable[[Float[Array, "b h w c"], Int[Array, "b h w"], Float[Array, "b h w"]], Float[Array, " b"]]
+Loss = Callable[[Float[Array, "b *space c"], Int[Array, " b *space"], Float[Array, " b *space"]], Float[Array, " b"]]
 
 DICE_SHARE, FOCAL_SHARE = 0.4, 0.2  # alpha and beta of Eq. 3.5; trans-thalamic thesis, section 1.3
 
@@ -71,7 +71,7 @@ def _class_weighted(objective, class_weights, logits, labels, weights):
     return objective(logits, labels, weights, jnp.asarray(class_weights, logits.dtype))
 
 
-def trusted_mean(losses: Float[Array, " b"], weights: Float[Array, "b h w"]) -> Float[Array, ""]:
+def trusted_mean(losses: Float[Array, " b"], weights: Float[Array, " b *space"]) -> Float[Array, ""]:
     """Mean over the images that have a trusted pixel; 0 where no image has one."""
-    trusted = jnp.any(weights > 0, axis=(1, 2))
+    trusted = jnp.any(weights > 0, axis=tuple(range(1, weights.ndim)))
     return jnp.sum(jnp.where(trusted, losses, 0)) / jnp.maximum(jnp.sum(trusted), 1)

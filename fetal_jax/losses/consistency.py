@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def mse(first: Float[Array, "u h w c"], second: Float[Array, "u h w c"]) -> Float[Array, ""]:
+def mse(first: Float[Array, "u *space c"], second: Float[Array, "u *space c"]) -> Float[Array, ""]:
     """Mean squared difference of the class probabilities of two passes (SS_CASE_UNet, Eq. 12); 0 for no image."""
     if first.shape[0] == 0:
         return jnp.zeros(())

@@ -8,9 +8,9 @@ FOCUS = 2.0  # gamma; Lin et al. 2017, Table 1b
 
 
 def cross_entropy(
-    logits: Float[Array, "b h w c"],
-    labels: Int[Array, "b h w"],
-    weights: Float[Array, "b h w"],
+    logits: Float[Array, "b *space c"],
+    labels: Int[Array, " b *space"],
+    weights: Float[Array, " b *space"],
     class_weights: Float[Array, " classes"] | None = None,
 ) -> Float[Array, " b"]:
     """Weighted mean cross-entropy of each image; binary where there is one logit, softmax where there are several.
@@ -22,9 +22,9 @@ def cross_entropy(
 
 
 def focal(
-    logits: Float[Array, "b h w c"],
-    labels: Int[Array, "b h w"],
-    weights: Float[Array, "b h w"],
+    logits: Float[Array, "b *space c"],
+    labels: Int[Array, " b *space"],
+    weights: Float[Array, " b *space"],
     class_weights: Float[Array, " classes"] | None = None,
     gamma: float = FOCUS,
 ) -> Float[Array, " b"]:
@@ -48,4 +48,5 @@ def _entropies(logits, labels):
 def _mean(losses, labels, weights, class_weights):
     if class_weights is not None:
         weights = weights * class_weights[labels]
-    return jnp.sum(weights * losses, (1, 2)) / jnp.maximum(jnp.sum(weights, (1, 2)), 1e-6)
+    space = tuple(range(1, weights.ndim))
+    return jnp.sum(weights * losses, space) / jnp.maximum(jnp.sum(weights, space), 1e-6)

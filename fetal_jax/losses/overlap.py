@@ -7,9 +7,9 @@ SMOOTH = 1e-5  # keeps value and gradient finite where a class is absent from la
 
 
 def dice_loss(
-    probs: Float[Array, "b h w c"],
-    target: Float[Array, "b h w c"],
-    weights: Float[Array, "b h w"],
+    probs: Float[Array, "b *space c"],
+    target: Float[Array, "b *space c"],
+    weights: Float[Array, " b *space"],
     class_weights: Float[Array, " c"] | None = None,
 ) -> Float[Array, " b"]:
     """One minus the Dice coefficient with squared denominator, mean over classes, for each image.
@@ -19,7 +19,7 @@ def dice_loss(
     classes is weighted by them (trans-thalamic thesis, Eq. 3.4).
     """
     w = weights[..., None]
-    over = (1, 2)
+    over = tuple(range(1, weights.ndim))
     intersection = jnp.sum(w * probs * target, over)
     total = jnp.sum(w * probs**2, over) + jnp.sum(w * target**2, over)
     losses = 1 - (2 * intersection + SMOOTH) / (total + SMOOTH)

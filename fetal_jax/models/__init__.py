@@ -6,10 +6,16 @@ from typing import Any
 from fetal_jax.models.adu_net import adu_net
 from fetal_jax.models.attention_resunet import attention_resunet
 from fetal_jax.models.attention_unet import attention_unet
+from fetal_jax.models.confidence_net import confidence_net
+from fetal_jax.models.dual_cnn import dual_cnn
+from fetal_jax.models.ecau_net import ecau_net
 from fetal_jax.models.encoders import ENCODERS
+from fetal_jax.models.fcrb_unet import fcrb_unet
 from fetal_jax.models.network import PRECISIONS, Network, gradients_by_intermediates, intermediates
 from fetal_jax.models.plain_unet import plain_unet
 from fetal_jax.models.resunet import resunet
+from fetal_jax.models.resunet_c import resunet_c
+from fetal_jax.models.swin_unet import swin_unet
 from fetal_jax.models.unet import ca_unet, case_unet, se_unet, unet
 from fetal_jax.models.unet_plus_plus import unet_plus_plus
 from fetal_jax.types import UserError
@@ -29,6 +35,12 @@ MODELS = {
         attention_unet,
         attention_resunet,
         unet_plus_plus,
+        confidence_net,
+        dual_cnn,
+        ecau_net,
+        fcrb_unet,
+        resunet_c,
+        swin_unet,
     )
 }
 RATES = ("dropout", "bn_momentum")
@@ -39,8 +51,9 @@ def build_model(
 ) -> Network:
     """The network `name`; its logits have `num_classes` channels, where 1 means foreground or not, by a sigmoid.
 
-    `precision` is that of the computation, float32 or bfloat16; `remat` trains in less memory (`Network`). The options are those of the network's function in its
-    file. Raises UserError for an unknown name, encoder, precision or option, and for a value out of range.
+    `precision` is that of the computation, float32 or bfloat16; `remat` trains in less memory (`Network`). The options
+    are those of the network's function in its file. Raises UserError for an unknown name, encoder, precision or option,
+    and for a value out of range.
     """
     _check_name("model", name, MODELS)
     _check_name("precision", precision, PRECISIONS)

@@ -1,10 +1,13 @@
-"""EfficientNet-B0 without its classifier, equal layer by layer to keras.applications.EfficientNetB0.
+"""EfficientNet-B0 to B4 without their classifier, equal layer by layer to keras.applications.EfficientNetB0 to B4.
 
 Tan & Le, "EfficientNet: Rethinking model scaling", ICML 2019. Names follow Keras: its layer `block2a_expand_conv` is
-`params["encoder"]["block2a"]["expand_conv"]` here.
+`params["encoder"]["block2a"]["expand_conv"]` here. PyTorch's flavour of the same networks (timm) differs in the padding
+of strided convolutions and in the epsilon of the normalisation.
 """
 
 import dataclasses
+import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -14,7 +17,7 @@ from jaxtyping import Float
 from fetal_jax.layers.attention import SqueezeExcite
 from fetal_jax.layers.conv import Conv, fan_out_normal
 from fetal_jax.layers.depthwise import DepthwiseConv
-from fetal_jax.layers.norm import BatchNorm
+from fetal_jax.layers.norm import KERAS_EPSILON, BatchNorm
 from fetal_jax.layers.tap import tap
 from fetal_jax.types import Array
 
@@ -32,25 +35,51 @@ class Block:
     expand: int = 6
 
 
-BLOCKS = (
-    Block("block1a", 3, 1, 16, expand=1),
-    Block("block2a", 3, 2, 24),
-    Block("block2b", 3, 1, 24),
-    Block("block3a", 5, 2, 40),
-    Block("block3b", 5, 1, 40),
-    Block("block4a", 3, 2, 80),
-    Block("block4b", 3, 1, 80),
-    Block("block4c", 3, 1, 80),
-    Block("block5a", 5, 1, 112),
-    Block("block5b", 5, 1, 112),
-    Block("block5c", 5, 1, 112),
-    Block("block6a", 5, 2, 192),
-    Block("block6b", 5, 1, 192),
-    Block("block6c", 5, 1, 192),
-    Block("block6d", 5, 1, 192),
-    Block("block7a", 3, 1, 320),
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Blocks of one width at scale B0: how many, kernel size, stride of the first, output channels and expansion."""
+
+    repeats: int
+    size: int
+    stride: int
+    features: int
+    expand: int = 6
+
+
+STAGES = (
+    Stage(1, 3, 1, 16, expand=1),
+    Stage(2, 3, 2, 24),
+    Stage(2, 5, 2, 40),
+    Stage(3, 3, 2, 80),
+    Stage(3, 5, 1, 112),
+    Stage(4, 5, 2, 192),
+    Stage(1, 3, 1, 320),
 )
+STEM, TOP = 32, 1280  # channels at scale B0
 SKIPS = ("block2a", "block3a", "block4a", "block5a")
+SCALES = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4), "b4": (1.4, 1.8)}  # width, depth
+
+
+def scaled_width(channels: int, width: float) -> int:
+    """Channels times `width`, to the nearest multiple of 8, but not below 90 % of the product."""
+    exact = channels * width
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
+
+
+def scaled_blocks(width: float, depth: float) -> tuple[Block, ...]:
+    """The blocks of all stages: `width` times the channels, `depth` times the blocks of a stage, rounded up."""
+    return tuple(
+        Block(
+            f"block{number}{chr(ord('a') + index)}",
+            stage.size,
+            stage.stride if index == 0 else 1,
+            scaled_width(stage.features, width),
+            stage.expand,
+        )
+        for number, stage in enumerate(STAGES, start=1)
+        for index in range(math.ceil(depth * stage.repeats))
+    )
 
 
 class Normalization(nn.Module):
@@ -60,7 +89,7 @@ class Normalization(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, image: Float[Array, "b *space c"]) -> Float[Array, "b *space c"]:
         c = image.shape[-1]
         mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
         variance = self.variable("batch_stats", "variance", jnp.ones, (c,))
@@ -75,17 +104,19 @@ class MBConv(nn.Module):
     block: Block
     drop_rate: float
     bn_momentum: float = 0.99
+    padding: str = "same"
+    epsilon: float = KERAS_EPSILON
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool):
         """Returns the block's output and the activation after the expansion [b h w expand·c], a skip feature."""
         block, c = self.block, x.shape[-1]
         expanded = x if block.expand == 1 else self._unit("expand", x, block.expand * c, train)
-        y = DepthwiseConv(block.size, block.stride, name="dwconv")(expanded)
-        y = jax.nn.silu(BatchNorm(self.bn_momentum, name="bn")(y, train=train))
+        y = DepthwiseConv(block.size, block.stride, padding=self.padding, name="dwconv")(expanded)
+        y = jax.nn.silu(self._bn("bn")(y, train=train))
         y = SqueezeExcite(max(1, c // 4), True, jax.nn.silu, fan_out_normal, name="se")(y)
         y = Conv(block.features, 1, use_bias=False, kernel_init=fan_out_normal, name="project_conv")(y)
-        y = BatchNorm(self.bn_momentum, name="project_bn")(y, train=train)
+        y = self._bn("project_bn")(y, train=train)
         if block.stride == 1 and block.features == c:
             # One draw per image drops the whole branch ("stochastic depth").
             y = x + nn.Dropout(self.drop_rate, broadcast_dims=(1, 2, 3))(y, deterministic=not train)
@@ -93,31 +124,43 @@ class MBConv(nn.Module):
 
     def _unit(self, name: str, x, features: int, train: bool):
         x = Conv(features, 1, use_bias=False, kernel_init=fan_out_normal, name=f"{name}_conv")(x)
-        return jax.nn.silu(BatchNorm(self.bn_momentum, name=f"{name}_bn")(x, train=train))
+        return jax.nn.silu(self._bn(f"{name}_bn")(x, train=train))
+
+    def _bn(self, name: str) -> BatchNorm:
+        return BatchNorm(self.bn_momentum, self.epsilon, name=name)
 
 
-class EfficientNetB0(nn.Module):
-    """The encoder: four skip features and the top activation.
+class EfficientNet(nn.Module):
+    """The encoder: four skip features and the top activation. `width` and `depth` scale B0 (`SCALES`).
 
-    Keras' `correct_pad` before its stride-2 convolutions is exactly "SAME" padding. `bn_momentum` 0.99 is Keras';
+    Keras' `correct_pad` before its stride-2 convolutions is exactly "same" padding. `bn_momentum` 0.99 is Keras';
     in runs under a thousand steps from random weights the running averages lag behind, and 0.9 serves better.
     """
 
+    width: float
+    depth: float
     bn_momentum: float = 0.99
+    padding: str = "same"
+    epsilon: float = KERAS_EPSILON
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"], *, train: bool) -> list[Float[Array, "b h2 w2 c2"]]:
-        """Features of an image in [0, 1], from stride 2 (96 channels), 4 (144), 8 (240), 16 (480) to 32 (1280)."""
+        """Features of an image in [0, 1] at strides 2, 4, 8, 16, 32; of B0 96, 144, 240, 480, 1280 channels."""
         x = Normalization(name="normalization")(image)
-        x = self._unit("stem", x, 32, 3, 2, train)
-        skips = []
-        for index, block in enumerate(BLOCKS):
-            rate = DROP_CONNECT * index / len(BLOCKS)
-            x, expanded = MBConv(block, rate, self.bn_momentum, name=block.name)(x, train=train)
+        x = self._unit("stem", x, scaled_width(STEM, self.width), 3, 2, train)
+        skips, blocks = [], scaled_blocks(self.width, self.depth)
+        for index, block in enumerate(blocks):
+            mbconv = MBConv(
+                block, DROP_CONNECT * index / len(blocks), self.bn_momentum, self.padding, self.epsilon, name=block.name
+            )
+            x, expanded = mbconv(x, train=train)
             if block.name in SKIPS:
                 skips.append(tap(self, f"features{len(skips) + 1}", expanded))
-        return [*skips, tap(self, "features5", self._unit("top", x, 1280, 1, 1, train))]
+        return [*skips, tap(self, "features5", self._unit("top", x, scaled_width(TOP, self.width), 1, 1, train))]
 
     def _unit(self, name: str, x, features: int, size: int, stride: int, train: bool):
-        x = Conv(features, size, stride, False, fan_out_normal, name=f"{name}_conv")(x)
-        return jax.nn.silu(BatchNorm(self.bn_momentum, name=f"{name}_bn")(x, train=train))
+        conv = Conv(features, size, stride, False, fan_out_normal, padding=self.padding, name=f"{name}_conv")
+        return jax.nn.silu(BatchNorm(self.bn_momentum, self.epsilon, name=f"{name}_bn")(conv(x), train=train))
+
+
+EfficientNetB0 = functools.partial(EfficientNet, *SCALES["b0"])

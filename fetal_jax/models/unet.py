@@ -5,13 +5,12 @@ The paper gives no layer table; this one reproduces its four parameter counts (s
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.layers.attention import CoordinateAttention, SqueezeExcite
 from fetal_jax.layers.conv import Conv
-from fetal_jax.layers.resample import upsample_2x
 from fetal_jax.layers.tap import tap
+from fetal_jax.layers.upconv import UpConv
 from fetal_jax.models.encoders import make_encoder
 from fetal_jax.models.network import Network
 from fetal_jax.types import Array
@@ -37,9 +36,7 @@ class UpBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x, skip, *, train: bool):
-        x = upsample_2x(x)
-        x = x if skip is None else jnp.concatenate([x, skip], axis=-1)
-        x = jax.nn.relu(Conv(self.features, name="conv1")(x))
+        x = jax.nn.relu(UpConv(self.features, name="conv1")(x, skip))
         x = jax.nn.relu(Conv(self.features, name="conv2")(x))
         if self.se_reduction:
             x = squeeze_excite(self.features, self.se_reduction, "se")(x)

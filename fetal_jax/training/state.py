@@ -25,8 +25,8 @@ class TrainState(flax.struct.PyTreeNode):
         return Variables(self.params, self.batch_stats)
 
 
-def create_train_state(model: nn.Module, seed: int, image_shape: tuple[int, int, int]) -> TrainState:
-    """A randomly initialised state without an optimizer: `enter_stage` adds that. `image_shape` is [h w c]."""
+def create_train_state(model: nn.Module, seed: int, image_shape: tuple[int, ...]) -> TrainState:
+    """A randomly initialised state without an optimizer: `enter_stage` adds that. `image_shape` is [*space c]."""
     key = rngs.named_key(jax.random.key(seed), "init")
     variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
     return TrainState(

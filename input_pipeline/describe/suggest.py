@@ -38,7 +38,8 @@ def suggest(found: Description, memory_gb: float = 8.0) -> Suggestion:
         why = "no labelled image shows a structure" if found.n_labelled else "no image is labelled"
         return Suggestion(why_no_config=f"{why}, so there is nothing to learn from")
     if found.dims == 3:
-        return Suggestion((rules.patch(found, memory_gb),), "configs are for images, and these are volumes")
+        reason = "configs are for images, and these are volumes: start with configs/adu_net.py"
+        return Suggestion((rules.patch(found, memory_gb),), reason)
     if found.n_labelled_subjects < 2:
         return Suggestion(why_no_config="all labelled images are of one subject, and a test takes another one")
     size = rules.input_size(found, memory_gb)

@@ -14,8 +14,9 @@ from input_pipeline.builders.infant_mri import FACTS, dummy
 from input_pipeline.builders.infant_mri.folders import ATLAS_CLASSES, TISSUES
 from input_pipeline.builders.infant_mri.scan import age_by_name
 from input_pipeline.builders.infant_mri.source import read_source
-from input_pipeline.builders.infant_mri.volumes import read_volume, to_16_bits, to_class_ids
+from input_pipeline.builders.infant_mri.volumes import to_class_ids
 from input_pipeline.dataset import Dataset, prepare
+from input_pipeline.formats.volume import read_volume, to_16_bits
 
 LAYOUTS = {"ages": dummy.age_folders, "bids": dummy.bids, "atlas": dummy.atlas}
 

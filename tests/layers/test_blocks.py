@@ -1,4 +1,4 @@
-"""Attention, normalisation and resampling."""
+"""Attention, units of convolution, normalisation and resampling."""
 
 import flax.linen as nn
 import jax
@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fetal_jax.layers.attention import CoordinateAttention, SqueezeExcite
+from fetal_jax.layers.attention import AttentionGate, CoordinateAttention, SqueezeExcite
+from fetal_jax.layers.blocks import BasicBlock, ConvUnit, DoubleConv, ResidualBlock, UpUnit
 from fetal_jax.layers.norm import BatchNorm
-from fetal_jax.layers.resample import crop_to, pad_to_multiple, upsample_2x
+from fetal_jax.layers.resample import crop_to, max_pool_2x, mean_pool_2x, pad_to_multiple, upsample_2x
 
 
 def draw(*shape):
@@ -52,6 +53,70 @@ def test_coordinate_attention_tells_positions_apart():
     np.testing.assert_allclose(weight[0, 0, 0], weight[0, 3, 3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("space", [(3, 5), (2, 3, 4)])
+def test_attention_gate_follows_its_equations(space):
+    skip, signal, module = draw(2, *space, 6), draw(2, *space, 4), AttentionGate()
+    variables = module.init(jax.random.key(0), skip, signal, train=False)
+    p = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, variables["params"])
+
+    def pointwise(name, x):  # running mean 0, variance 1
+        conv, bn = p[name]["conv"], p[name]["bn"]
+        y = x @ conv["kernel"].reshape(conv["kernel"].shape[-2:]) + conv["bias"]
+        return y / np.sqrt(1 + 1e-5) * bn["scale"] + bn["bias"]
+
+    weight = sigmoid(pointwise("psi", np.maximum(pointwise("skip", skip) + pointwise("gate", signal), 0)))
+    assert weight.shape == (2, *space, 1)
+    assert p["skip"]["conv"]["kernel"].shape[-1] == 3
+    gated, found = module.apply(variables | {"params": p}, skip, signal, train=False, mutable=["intermediates"])
+    np.testing.assert_allclose(found["intermediates"]["spatial_attention"], weight, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(gated, skip * weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("space", [(3, 4), (2, 3, 1)])
+def test_up_unit_spreads_each_pixel_by_its_kernel(size, space):
+    x, module = draw(2, *space, 3), UpUnit(5, size)
+    params = module.init(jax.random.key(0), x, train=False)["params"]["conv"]
+    kernel, bias = np.asarray(params["kernel"]), np.arange(5, dtype=np.float32)
+    expected = np.zeros((2, *(2 * n for n in space), 5), np.float32) + bias
+    for pixel in np.ndindex(space):
+        for tap in np.ndindex(kernel.shape[:-2]):
+            to = tuple(2 * i + k - (size == 3) for i, k in zip(pixel, tap, strict=True))
+            if min(to) >= 0:  # what falls off the edge is lost
+                expected[:, *to] += x[:, *pixel] @ kernel[tap]
+    found = module.apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x, train=False)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_up_unit_may_be_activated():
+    x, module = draw(1, 3, 4, 3), UpUnit(5, 3, bn_momentum=0.9)
+    variables = module.init(jax.random.key(0), x, train=True)
+    y, _ = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    assert y.min() == 0
+    assert variables["params"]["bn"]["scale"].shape == (5,)
+
+
+@pytest.mark.parametrize("block", [ConvUnit, DoubleConv, BasicBlock, ResidualBlock])
+def test_blocks_halve_by_stride_and_drop_in_training_only(block):
+    x, module = draw(1, 5, 6, 3), block(4, stride=2, dropout=0.5)
+    variables = module.init(jax.random.key(0), x, train=False)
+
+    def train(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return module.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])[0]
+
+    assert module.apply(variables, x, train=False).shape == (1, 3, 3, 4)
+    assert np.abs(train(0) - train(1)).max() > 0.1
+
+
+def test_residual_block_of_zero_kernels_is_the_identity():
+    x, module = draw(2, 5, 6, 4), ResidualBlock(4)
+    variables = module.init(jax.random.key(0), x, train=False)
+    assert set(variables["params"]) == {"bn1", "conv1", "bn2", "conv2"}
+    still = jax.tree.map(jnp.zeros_like, variables["params"])
+    np.testing.assert_array_equal(module.apply(variables | {"params": still}, x, train=False), x)
+
+
 def test_batch_norm_by_hand_and_its_running_averages():
     x = np.array([[1.0, 0.0], [3.0, 0.0]], np.float32)
     module = BatchNorm(momentum=0.9)
@@ -92,6 +157,18 @@ def test_batch_norm_variance_of_a_constant_is_not_negative():
 def test_upsampling_repeats_pixels():
     x = draw(2, 3, 5, 4)
     np.testing.assert_array_equal(upsample_2x(x), x.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def test_pooling_by_hand_in_value_and_gradient():
+    x = jnp.array([[1.0, 2.0, 9.0], [4.0, 3.0, 9.0], [9.0, 9.0, 9.0]]).reshape(1, 3, 3, 1)
+    assert max_pool_2x(x).tolist() == [[[[4.0]]]]  # the odd row and column are left out
+    assert mean_pool_2x(x).tolist() == [[[[2.5]]]]
+    gradient = jax.grad(lambda x: max_pool_2x(x).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 0, 0], [1, 0, 0], [0, 0, 0]])
+    volume = draw(2, 4, 6, 8, 3)
+    blocks = volume.reshape(2, 2, 2, 3, 2, 4, 2, 3)
+    np.testing.assert_array_equal(max_pool_2x(volume), blocks.max((2, 4, 6)))
+    np.testing.assert_allclose(mean_pool_2x(volume), blocks.mean((2, 4, 6)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("shape", "padded"), [((1, 37, 53, 1), (64, 64)), ((2, 32, 96, 3), (32, 96))])

@@ -166,5 +166,29 @@ def test_unknown_names_are_the_users_error(name, options, message):
         build_model(name, **options)
 
 
-def test_registry_and_counts_name_the_same_models():
-    assert set(MODELS) == set(COUNTS)
+# Trained parameters of each network at its defaults: one channel, one class.
+TRAINED = {
+    "unet": 9_627_437,
+    "ca_unet": 9_783_717,
+    "se_unet": 6_544_533,
+    "case_unet": 6_700_813,
+    "plain_unet": 31_042_369,
+    "resunet": 32_429_057,
+    "attention_unet": 31_741_101,
+    "attention_resunet": 32_786_605,
+    "unet_plus_plus": 9_048_996,
+    "swin_unet": 27_165_060,
+    "ecau_net": 31_042_410,
+    "fcrb_unet": 33_019_498,
+    "dual_cnn": 3_300_449,
+    "resunet_c": 32_443_905,
+    "adu_net": 1_380_113,
+    "confidence_net": 1_927_841,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_exact_numbers_of_trained_parameters(name):
+    image = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
+    variables = jax.eval_shape(functools.partial(build_model(name).init, train=False), jax.random.key(0), image)
+    assert size(variables["params"]) == TRAINED[name]

@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from fetal_jax import rngs
+from fetal_jax.losses import compose
 from fetal_jax.mesh import make_mesh, replicate, shard
 from fetal_jax.models import build_model
 from fetal_jax.training.optimizers import make_optimizer
@@ -206,3 +207,50 @@ def test_four_devices_equal_one_with_a_real_network(small_network):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert losses[0][-1] < losses[0][0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *(e.batch_stats for e in ends))
+
+
+class TwoAnswers(TinyNet):
+    """The same network with a second answer, trained beside the first."""
+
+    @nn.compact
+    def __call__(self, image, *, train, frozen=()):
+        x = nn.Conv(8, (3, 3), name="encoder")(image)
+        self.sow("auxiliary", "logits", nn.Conv(1, (1, 1), name="other")(x))
+        return nn.Conv(1, (1, 1), name="decoder")(x)
+
+
+def test_deep_supervision_is_the_mean_over_all_answers():
+    model, batch = TwoAnswers(), jax.tree.map(jnp.asarray, make_batch())
+    train_step = make_train_step(model, optax.identity(), "bce_dice", ())
+    state = start(model, optax.identity())
+    _, metrics = jax.jit(train_step)(state, batch, Rates(0.1, 0.0), KEY)
+
+    @jax.jit
+    def losses(params):
+        logits, found = model.apply({"params": params}, batch.image, train=True, mutable=["auxiliary"])
+        supervised = compose.supervised("bce_dice")
+        return [supervised(one, batch.labels, batch.weights).mean() for one in (logits, *jax.tree.leaves(found))]
+
+    first, second = losses(state.params)
+    assert abs(first - second) > 1e-3
+    np.testing.assert_allclose(metrics["supervised"], (first + second) / 2, rtol=1e-5)
+
+
+def test_training_in_bfloat16_follows_float32():
+    """Thirty steps of Adam: every loss within 5 % of float32's; parameters and statistics stay float32."""
+    exact, rounded = (losses_of_thirty_steps(precision) for precision in ("float32", "bfloat16"))
+    assert exact[-1] < 0.7 * exact[0]
+    assert exact != rounded
+    np.testing.assert_allclose(rounded, exact, rtol=0.05)
+
+
+def losses_of_thirty_steps(precision):
+    model = build_model("plain_unet", width=4, depth=2, precision=precision)
+    optimizer = make_optimizer("adam", 1e-4, 1.0, ())
+    train_step = jax.jit(make_train_step(model, optimizer, "bce_dice", ()))
+    state, losses = start(model, optimizer), []
+    for step in range(30):
+        state, metrics = train_step(state, make_batch(seed=step), Rates(0.01, 0.0), KEY)
+        losses.append(float(metrics["loss"]))
+    assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {jnp.dtype("float32")}
+    return losses

@@ -13,7 +13,8 @@ from input_pipeline.builders import common
 from input_pipeline.builders.infant_mri.bids import read_bids
 from input_pipeline.builders.infant_mri.folders import read_age_folders, read_atlas
 from input_pipeline.builders.infant_mri.scan import MODALITIES, Classes, Layout, Scan
-from input_pipeline.builders.infant_mri.volumes import Volume, read_volume, to_16_bits, to_class_ids
+from input_pipeline.builders.infant_mri.volumes import to_class_ids
+from input_pipeline.formats.volume import Volume, read_volume, to_16_bits
 
 EXPECTED = (
     "expected 24m/S001/T1w.nii.gz (age, subject), BIDS such as sub-X/ses-24m/anat/sub-X_ses-24m_T1w.nii.gz, or the "

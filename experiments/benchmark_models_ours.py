@@ -1,0 +1,96 @@
+"""Our side of benchmark_models.py, in a process of its own. See round_server.py for how it is spoken to."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import model_costs
+from experiments.round_server import Refusal, serve, timed
+from fetal_jax import mesh as meshes
+from fetal_jax.models import build_model
+from fetal_jax.training.optimizers import make_optimizer
+from fetal_jax.training.state import TrainState
+from fetal_jax.training.steps import Rates, compile_train_step, make_train_step
+from fetal_jax.types import Batch, UserError
+
+CHANNELS = 3
+RATES = Rates(learning_rate=1e-3, consistency=0.0)
+
+
+def device(platform: str) -> jax.Device:
+    """The first device of a platform. Raises Refusal if there is none."""
+    try:
+        return jax.devices(platform)[0]
+    except RuntimeError:
+        raise Refusal(f"--platform {platform}: jax sees none here; use --platform cpu") from None
+
+
+def prepare(model: str, options: dict, task: str, batch: int, size: int, platform: str, precision: str):
+    """What to call for a task, and what compiling it took."""
+    where = device(platform)
+    network = build_model(model, num_classes=1, precision=precision, **options)
+    image = model_costs.image_of(batch, (size, size), CHANNELS)
+    variables = model_costs.variables_of(network, image)
+    make = training if task == "training" else inference
+    lowered, call, arguments = make(network, model_costs.random_variables(variables), batch, size, where)
+    compiled, seconds = timed(lambda: lowered().compile())
+    facts = {
+        "compile_s": seconds,
+        "parameters": model_costs.count(variables["params"]),
+        "temp_mb": compiled.memory_analysis().temp_size_in_bytes / 2**20,
+        "gflop": model_costs.gflop(*arguments),
+        "forward_gflop": model_costs.gflop(model_costs.inference(network), variables, image),
+    }
+    return call(compiled), facts | {"jax": jax.__version__, "device": where.device_kind}
+
+
+def inference(network, variables: dict, batch: int, size: int, where: jax.Device):
+    """Logits of a batch: how to lower it, how to call it when compiled, and the function with its arguments."""
+    function = jax.jit(model_costs.inference(network))
+    arguments = jax.device_put((variables, images(batch, size)), where)
+
+    def call(compiled):
+        return lambda: jax.block_until_ready(compiled(*arguments))
+
+    return lambda: function.lower(*arguments), call, (function, *arguments)
+
+
+def training(network, variables: dict, batch: int, size: int, where: jax.Device):
+    """A step of the project's own: Adam, clipping, binary cross-entropy, the state donated."""
+    optimizer = make_optimizer("adam", 0.0, 1.0, ())
+    function = compile_train_step(make_train_step(network, optimizer, "cross_entropy", ()), meshes.make_mesh([where]))
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    state = TrainState(jnp.zeros((), jnp.int32), params, stats, optimizer.init(params), None)
+    labels = np.random.default_rng(1).integers(0, 2, (batch, size, size))
+    data = Batch(
+        image=images(batch, size),
+        labels=labels.astype(np.int32),
+        weights=np.ones(labels.shape, np.float32),
+        strong=images(0, size),
+        strong_of=np.zeros(0, np.int32),
+    )
+    state, *others = arguments = jax.device_put((state, data, RATES, jax.random.key(0)), where)
+
+    def call(compiled):
+        def step():
+            nonlocal state
+            state, metrics = compiled(state, *others)
+            jax.block_until_ready((state, metrics))
+
+        return step
+
+    return lambda: function.lower(*arguments), call, (function, *arguments)
+
+
+def images(batch: int, size: int) -> np.ndarray:
+    return np.random.default_rng(0).random((batch, size, size, CHANNELS), np.float32)
+
+
+def peak_device_mb() -> float:
+    return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 2**20
+
+
+if __name__ == "__main__":
+    serve(prepare, peak_device_mb if sys.argv[1] == "gpu" else None, (UserError,))

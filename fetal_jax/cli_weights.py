@@ -1,0 +1,54 @@
+"""The command line of pretrained weights: import, show.
+
+Nothing heavy is imported before a command needs it.
+"""
+
+import argparse
+import pathlib
+
+
+def add(commands) -> None:
+    """Adds `weights` and its actions to the parser's commands."""
+    parser = commands.add_parser("weights", help="import and show pretrained encoders")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_import(actions)
+    show = actions.add_parser("show", help="whose weights a file holds", allow_abbrev=False)
+    show.add_argument("file", type=pathlib.Path, metavar="FILE.npz")
+    show.set_defaults(run=_show)
+
+
+def _add_import(actions) -> None:
+    parser = actions.add_parser("import", help="Keras' .h5 or .safetensors to one checked .npz", allow_abbrev=False)
+    parser.add_argument("file", type=pathlib.Path, help="as published; see docs/weights.md for names")
+    parser.add_argument("--encoder", required=True, help="efficientnet_b0, timm_efficientnet_b0, resnet18, ...")
+    parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
+    parser.add_argument("--source", default="", metavar="TEXT", help="where the file is from, kept in the header")
+    parser.add_argument("--any-hash", action="store_true", help="take a Keras file that is not the official one")
+    parser.add_argument("--normalization", help="of PyTorch weights: imagenet (default) or half")
+    parser.set_defaults(run=_import)
+
+
+def _import(args: argparse.Namespace) -> None:
+    from fetal_jax.pretrained import import_weights
+
+    header = import_weights(
+        args.file,
+        args.encoder,
+        args.out,
+        source=args.source,
+        any_hash=args.any_hash,
+        normalization=args.normalization,
+    )
+    _print(header)
+    print(f"use: --config.model.encoder={args.encoder} --config.model.pretrained={args.out}")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from fetal_jax.pretrained import read_header
+
+    _print(read_header(args.file))
+
+
+def _print(header: dict) -> None:
+    for name, value in header.items():
+        print(f"{name:16}{value}")

@@ -1,0 +1,59 @@
+"""Linear changes of resolution between tokens and their neighbours or pixels, and what transformers are built of.
+
+Sources: Liu et al., "Swin Transformer", ICCV 2021, §3.1 (merging); Cao et al., "Swin-Unet", 2021, §3.5 (expanding).
+"""
+
+import flax.linen as nn
+from jaxtyping import Float
+
+from fetal_jax.layers.norm import TORCH_EPSILON
+from fetal_jax.layers.window import small_normal
+from fetal_jax.types import Array
+
+
+def linear(x: Float[Array, "*any c"], features: int, name: str, *, use_bias: bool = True) -> Float[Array, "*any c2"]:
+    """A linear layer of the module that calls it, in the precision of x."""
+    return nn.Dense(features, use_bias=use_bias, dtype=x.dtype, kernel_init=small_normal, name=name)(x)
+
+
+def layer_norm(x: Float[Array, "*any c"], name: str) -> Float[Array, "*any c"]:
+    """Layer normalisation of the module that calls it; statistics are float32."""
+    return nn.LayerNorm(TORCH_EPSILON, dtype=x.dtype, name=name)(x)
+
+
+def spread(x: Float[Array, "b h w p c"]) -> Float[Array, "b h2 w2 c"]:
+    """Lays the p = size² pixels of each token, row by row, into a map of `size` times the resolution."""
+    b, h, w, p, c = x.shape
+    size = round(p**0.5)
+    return x.reshape(b, h, w, size, size, c).swapaxes(2, 3).reshape(b, h * size, w * size, c)
+
+
+class PatchMerging(nn.Module):
+    """Half the resolution: 2×2 neighbours side by side, normalised, projected to `features` channels without bias.
+
+    h and w are even. The neighbours stand column by column, as in the authors' code, so that its weights fit.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
+        b, h, w, c = x.shape
+        x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
+        return linear(layer_norm(x, "norm"), self.features, "reduce", use_bias=False)
+
+
+class PatchExpanding(nn.Module):
+    """`size` times the resolution: a token's size² pixels of `features` channels by one projection without bias.
+
+    They are normalised each, and still have to be laid out by `spread`.
+    """
+
+    size: int
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w p c2"]:
+        pixels = self.size**2
+        x = linear(x, pixels * self.features, "expand", use_bias=False)
+        return layer_norm(x.reshape(*x.shape[:-1], pixels, self.features), "norm")

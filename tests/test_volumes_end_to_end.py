@@ -1,0 +1,183 @@
+"""Volumes through the whole program: NIfTI files in, a trained network, scores, and NIfTI label maps out."""
+
+import csv
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from fetal_jax import config, run
+from fetal_jax.cli import main
+from fetal_jax.experiment import Experiment
+from fetal_jax.types import Preempted, UserError
+from fetal_jax.workdir import Workdir
+from input_pipeline.builders.infant_mri import dummy
+from input_pipeline.dataset import prepare
+
+SPEC = "configs/adu_net.py:dataset=infant_mri,size=12"
+SETTINGS = {
+    "split.unit": "images",
+    "split.labelled": 3,
+    "split.validation": 1,
+    "split.test": 2,
+    "batch_size": 4,
+    "patches.per_volume": 16,
+    "evaluation.batch_size": 4,
+    "model.width": 4,
+    "model.depth": 1,
+    "model.layers": 1,
+    "stages.supervised.epochs": 6,
+    "stages.supervised.learning_rate": 0.02,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Six subjects of 24 months, each file with its array axes in some other order."""
+    folder, rng = tmp_path_factory.mktemp("infants"), np.random.default_rng(0)
+    for subject, axes in enumerate(("RAS", "LPS", "PIR", "LIP", "SAR", "RAI")):
+        labels, place = dummy.head(rng), folder / "24m" / f"S{subject:03d}"
+        place.mkdir(parents=True)
+        for modality in dummy.CONTRAST:
+            dummy.write_volume(place / f"{modality}.nii.gz", dummy.image(labels, modality, rng), axes)
+        dummy.write_volume(place / "labels.nii.gz", labels, axes)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def infants(folder, tmp_path_factory):
+    """The data directory in which these infants are prepared."""
+    path = tmp_path_factory.mktemp("prepared")
+    prepare("infant_mri", path, str(folder))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(infants, tmp_path_factory):
+    """A run that nobody disturbs."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    overrides = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    command = ["--data-dir", str(infants), "train", "--config", SPEC, "--workdir", str(workdir), *overrides]
+    assert main(command) == 0
+    return workdir
+
+
+def make(data_dir, spec=SPEC, **settings):
+    values = {key: str(value) for key, value in (SETTINGS | settings).items()}
+    return Experiment(config.load(spec, list(values.items())), data_dir)
+
+
+def weights_of(workdir):
+    with np.load(workdir / "model" / "weights.npz") as arrays:
+        return {name: arrays[name] for name in arrays}
+
+
+def test_a_run_on_volumes_leaves_what_one_on_images_does(whole):
+    summary = json.loads((whole / "summary.json").read_text())
+    assert (summary["model"], summary["test"]["n_images"], summary["test"]["n_subjects"]) == ("adu_net", 2, 2)
+    for average in ("per_image", "per_subject", "pooled"):
+        assert set(summary["test"][average]["dice"]) == {"csf", "gm", "wm", "mean"}
+        assert summary["test"][average]["dice"]["mean"] > 0.7
+    with (whole / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    test = json.loads((whole / "splits.json").read_text())["parts"]["test"]
+    assert [(row["name"], row["class"]) for row in rows] == [(n, c) for n in test for c in ("csf", "gm", "wm")]
+    assert (whole / "report.html").read_text().count("data:image/jpeg") == 3  # the best, the median, the worst
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert sum(line["kind"] == "train" for line in lines) == 6 * 3 * 16 // 4
+    assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [2, 4, 6]
+
+
+def test_a_run_that_is_stopped_ends_in_the_same_bits(whole, infants, tmp_path):
+    workdir, asked = Workdir(tmp_path / "broken"), iter([False] * 30 + [True] * 2)
+    workdir.path.mkdir()
+    with pytest.raises(Preempted):
+        run.train(make(infants), workdir, lambda: next(asked))
+    assert not workdir.stage_model("supervised").exists()
+    assert json.loads((workdir.path / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 3
+    run.train(make(infants), workdir, lambda: False)
+    with np.load(workdir.stage_model("supervised") / "weights.npz") as arrays:
+        found = {name: arrays[name] for name in arrays}
+    for name, array in weights_of(whole).items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_predictions_of_files_are_those_that_were_scored(whole, folder, tmp_path):
+    """In the voxels and the orientation of each file; what `evaluate` counted follows from them."""
+    out = tmp_path / "labels"
+    arguments = ["predict", "--workdir", str(whole), "--out", str(out), "--overlay", str(folder)]
+    assert main(arguments) == 0
+    with (whole / "per_image.csv").open() as file:
+        scored = {(row["name"], row["class"]): float(row["dice"]) for row in csv.DictReader(file)}
+    for (name, structure), dice in scored.items():
+        reference = nibabel.load(folder / name.replace("_", "/", 1) / "labels.nii.gz")
+        found = nibabel.load(out / f"{name}.nii.gz")
+        np.testing.assert_array_equal(found.affine, reference.affine)
+        assert found.get_data_dtype() == np.uint8
+        value = ("background", "csf", "gm", "wm").index(structure)
+        a, b = np.asarray(found.dataobj) == value, np.asarray(reference.dataobj) == value
+        assert dice == pytest.approx(2 * (a & b).sum() / (a.sum() + b.sum()), abs=1e-6)
+    with (out / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 * 3
+    voxel_ml = np.prod(dummy.SPACING_MM) / 1000
+    assert float(rows[0]["volume_ml"]) == pytest.approx(int(rows[0]["voxels"]) * voxel_ml, abs=1e-3)
+    assert (out / "24m_S003_overlay.png").is_file()
+
+
+def test_mirrored_predictions_are_averaged(whole, infants):
+    assert main(["--data-dir", str(infants), "evaluate", "--workdir", str(whole), "--tta"]) == 0
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["test_tta"]["pooled"]["dice"]["mean"] > 0.7
+    assert summary["test_tta"]["pooled"]["dice"] != summary["test"]["pooled"]["dice"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"stages.supervised.labeller": "threshold"},
+            "stages.supervised.labeller is 'threshold': on volumes it can be ''",
+        ),
+        (
+            {"stages.supervised.augment": "geometric"},
+            "augment is 'geometric': on volumes it can be 'none' or 'flips' only",
+        ),
+        ({"evaluation.blur": 5}, r"evaluation\.blur is 5: on volumes it can be 0 only"),
+        ({"sampling.structures": "wm"}, r"sampling\.structures is \('wm',\): on volumes"),
+        ({"patches.per_volume": 0}, r"patches\.per_volume is 0"),
+        ({"patches.foreground": 1.5}, r"patches\.foreground is 1\.5"),
+    ],
+)
+def test_what_only_images_have_is_refused(infants, settings, message):
+    with pytest.raises(UserError, match=message):
+        make(infants, **settings)
+
+
+def test_configs_of_images_and_of_volumes_are_told_apart(infants, data_dir):
+    with pytest.raises(
+        UserError, match=r"infant_mri has volumes and this config is for images: take configs/adu_net\.py"
+    ):
+        Experiment(config.load("configs/ss_case_unet.py:dataset=infant_mri"), infants)
+    with pytest.raises(UserError, match="fetal_phantom/tiny has images and this config draws patches of volumes"):
+        Experiment(config.load("configs/adu_net.py:dataset=fetal_phantom/tiny"), data_dir)
+
+
+def test_files_that_make_no_scan_are_refused(whole, folder, tmp_path, capsys):
+    def refused(*paths, options=()):
+        command = ["predict", "--workdir", str(whole), "--out", str(tmp_path / "out"), *options, *map(str, paths)]
+        assert main(command) == 2
+        assert not (tmp_path / "out").exists()
+        return capsys.readouterr().err
+
+    subject = folder / "24m" / "S000"
+    assert "is one file and this model takes T1w and T2w together" in refused(subject / "T1w.nii.gz")
+    assert "would both write S000.nii.gz" in refused(subject, subject)
+    assert "--spacing is 1.0: a volume has its own" in refused(subject, options=("--spacing", "1"))
+    (tmp_path / "half").mkdir()
+    assert "holds no scan for this model" in refused(tmp_path / "half")
+    (tmp_path / "half" / "a_T1w.nii.gz").write_bytes((subject / "T1w.nii.gz").read_bytes())
+    assert "has no a_T2w.nii.gz beside it" in refused(tmp_path / "half")
+    (tmp_path / "half" / "a_T2w.nii.gz").write_bytes((folder / "24m" / "S001" / "T2w.nii.gz").read_bytes()[:100])
+    assert "a_T2w.nii.gz is damaged" in refused(tmp_path / "half")
