@@ -74,7 +74,7 @@ class Experiment:
         self.warnings = [*self.dataset.notes, *_unseen_classes(pixels, self.facts), *self._short_stages()]
         self._check_pool()
         self.mesh = meshes.make_mesh()
-        meshes.check_precision(self.mesh, compute["precision"])
+        meshes.check_precision(self.mesh.devices.flat[0], compute["precision"])
 
     def _check_numbers(self, request: Request) -> None:
         numbers = {

@@ -41,9 +41,9 @@ def check_divisible(mesh: Mesh, **counts: int) -> None:
             raise UserError(f"{key} is {count}: it must be a multiple of the {mesh.size} devices")
 
 
-def check_precision(mesh: Mesh, precision: str) -> None:
-    """Raises UserError where the mesh's devices cannot compute in bfloat16: NVIDIA GPUs older than Ampere."""
-    capability = getattr(mesh.devices.flat[0], "compute_capability", None)
+def check_precision(device: Any, precision: str) -> None:
+    """Raises UserError where a device cannot compute in bfloat16: NVIDIA GPUs older than Ampere."""
+    capability = getattr(device, "compute_capability", None)
     if precision == "bfloat16" and capability is not None and float(capability) < BFLOAT16_CAPABILITY:
         raise UserError(
             f"precision bfloat16 is not supported on this GPU (compute capability {capability}, below "
