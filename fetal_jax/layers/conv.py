@@ -47,7 +47,8 @@ def conv(
         dimension_numbers=_layout(dims),
         feature_group_count=groups,
     )
-    large = math.prod(x.shape[1:-1]) >= 64**2 and min(kernel.shape[-2:]) >= 32
+    narrower = min(kernel.shape[-2:])
+    large = narrower >= 32 and math.prod(x.shape[1:-1]) * narrower >= 64**2 * 128
     return by_parts(library, x, kernel) if dims == 2 and large else library(x, kernel)
 
 
@@ -55,8 +56,9 @@ def conv(
 def by_parts(library: Callable, x: Float[Array, "b *space i"], kernel: Float[Array, "*size i c"]):
     """The library's convolution, whose gradient by the kernel XLA:CPU sums up over parts of the batch.
 
-    To get it at once, it would transpose the whole batch; from 64² pixels and 32 channels on that is 1.2 to 2 times
-    slower. Smaller ones are as fast or faster at once (experiments/benchmark_conv.py). Reverse mode only.
+    At once, it would transpose the whole batch first: for 64² pixels of 128 channels, 128² of 64, 256² of 32 that is
+    1.4 to 1.9 times slower. Smaller or narrower ones (32² of 256: 1.1, 128² of 16: 0.2 times) are as fast or faster at
+    once (experiments/benchmark_conv.py). Reverse mode only.
     """
     return library(x, kernel)
 
