@@ -1,0 +1,52 @@
+"""A run that starts from weights of others."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from fetal_jax import config, pretrained
+from fetal_jax.cli import main
+from fetal_jax.experiment import Experiment
+from fetal_jax.types import UserError
+
+SPEC = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32"
+SPLIT = {"split.labelled": "9", "split.unlabelled": "6", "split.validation": "3", "split.test": "6"}
+
+
+def test_the_encoder_starts_from_the_file_and_the_decoder_at_random(files, data_dir):
+    settings = SPLIT | {"model.pretrained": str(files / "keras.npz")}
+    state = Experiment(config.load(SPEC, list(settings.items())), data_dir).initial_state()
+    params, batch_stats = pretrained.load(files / "keras.npz", "efficientnet_b0", 1)
+    jax.tree.map(np.testing.assert_array_equal, state.params["encoder"], params)
+    jax.tree.map(np.testing.assert_array_equal, state.batch_stats["encoder"], batch_stats)
+    assert float(state.params["decoder"]["up1"]["conv1"]["kernel"].std()) > 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"model.encoder": "resnet18"}, r"holds weights of efficientnet_b0.*set model\.encoder=efficientnet_b0"),
+        ({"model.pretrained": "nowhere.npz"}, r"nowhere\.npz"),
+        ({"intensity": "symmetric"}, "intensity is 'symmetric': pretrained encoders take images in"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
+    files, data_dir, tmp_path, capsys, monkeypatch, setting, message
+):
+    monkeypatch.setenv("FETAL_JAX_DATA", str(data_dir))
+    settings = SPLIT | {"model.pretrained": str(files / "keras.npz")} | setting
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    assert main(["train", "--config", SPEC, "--workdir", str(tmp_path / "run"), *words]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_without_such_an_encoder_is_refused(data_dir):
+    values = config.load(
+        "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32,model=plain_unet", [*SPLIT.items()]
+    )
+    values["model"]["pretrained"] = "b0.npz"
+    with pytest.raises(UserError, match=r"set model\.name to one of unet, ca_unet, se_unet, case_unet"):
+        Experiment(values, data_dir)
