@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from configs.common import STAGE, base, choose, dataset_of, parse_argument
 
+NO_BATCH_NORM = ("swin_unet",)
 FAMILY = ("unet", "ca_unet", "se_unet", "case_unet")  # networks on an encoder that can be pretrained
 # Epochs of the three stages. "published" counts on an encoder that knows ImageNet and on an accelerator.
 # "few_images": 20 labelled ones still make some 300 steps of fine-tuning. `data describe` fits epochs to a dataset.
@@ -29,16 +30,19 @@ def get_config(argument: str = "") -> ConfigDict:
         dataset="fetal_phantom",
         size=256,
         model="case_unet",
-        encoder="efficientnet_b0",
+        encoder="",
         split="",
         labeller="threshold",
         schedule="",
     )
     data = dataset_of(arg["dataset"])
     epochs = choose("schedule", arg["schedule"] or data.get("schedule", "short"), SCHEDULES)
-    # Pretrained weights: a file of `fetal-jax weights import`.
-    encoder = {"encoder": arg["encoder"], "pretrained": ""} if arg["model"] in FAMILY else {}
-    config = base(arg, {"name": arg["model"], "dropout": 0.1, "bn_momentum": 0.9} | encoder)
+    model = {"name": arg["model"], "dropout": 0.1} | ({} if arg["model"] in NO_BATCH_NORM else {"bn_momentum": 0.9})
+    if arg["model"] in FAMILY:  # pretrained weights: a file of `fetal-jax weights import`
+        model |= {"encoder": arg["encoder"] or "efficientnet_b0", "pretrained": ""}
+    elif arg["encoder"]:  # refused with the options that the network has
+        model |= {"encoder": arg["encoder"]}
+    config = base(arg, model)
     # Without a pool there is nothing to re-train on.
     has_pool = config.split.unlabelled != 0
     config.unlabelled_per_batch = config.batch_size // 2 if has_pool else 0

@@ -142,6 +142,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         parser.error("--repeats must be at least 6: of fewer rounds there is no 95 % interval")
     if args.size < 32 or args.size % 32 or min(args.batch) < 1:
         parser.error("--size must be a multiple of 32 and --batch 1 or more: the peers take nothing else")
+    if args.threads < 1:
+        parser.error("--threads must be at least 1")
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f"--json {args.json}: its folder does not exist")
     return args
 
 

@@ -30,7 +30,8 @@ Written by `python experiments/model_table.py` (jax {jax}): every network at its
 - **Trained** parameters are what others than Keras count; the next column adds the running averages, as Keras does.
 - **GFLOP** of inference: XLA's cost analysis of the program as it is lowered for a GPU, before compilation, so that our
   ways to write a convolution for a CPU do not count. A multiplication and an addition are two; activations count too;
-  products with the black border do not.
+  products with the black border do not. (Of the readings below: the sum over their convolutions by hand, with the
+  border and without activations.)
 - **Inference, MiB**: temporary memory as XLA plans it for {device}, without weights, image and logits.
 - **Training, MiB**: what differentiation keeps of the forward pass for the way back, without the weights. XLA computes
   some of it again, and `remat=True` more.

@@ -91,7 +91,7 @@ def _add_predict(commands) -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--overlay", action="store_true", help="also draw the outlines on the images")
-    parser.add_argument("--tta", action="store_true", help="average over the image and its two mirror images")
+    parser.add_argument("--tta", action="store_true", help="average over the image and its mirror images")
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size for areas; else the file's")
     parser.add_argument("paths", nargs="+", type=pathlib.Path, help="image files of any format, or folders of them")
     parser.set_defaults(run=_predict)
@@ -101,7 +101,7 @@ def _add_submit(commands) -> None:
     parser = commands.add_parser("submit", help="the table of HC18's challenge for its test images", allow_abbrev=False)
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE.csv")
-    parser.add_argument("--tta", action="store_true", help="average over the image and its two mirror images")
+    parser.add_argument("--tta", action="store_true", help="average over the image and its mirror images")
     parser.set_defaults(run=_submit)
 
 
@@ -124,12 +124,15 @@ def _set_up() -> None:
     import jax
     from absl import flags, logging
 
+    from fetal_jax.mesh import keep_freed_memory
+
     # Without the cache a run only starts later; a disk too full for it is told where it matters, at a checkpoint.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     flags.FLAGS.mark_as_parsed()
     logging.set_verbosity(logging.WARNING)
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fetal_jax" / "compiled"
     jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_freed_memory()
 
 
 def _train(args: argparse.Namespace) -> None:

@@ -52,8 +52,9 @@ class Experiment:
         sampling = s.sampling.take("structures", "factor")
         weighting = s.class_weights.take("rule", "smoothing")
         self.intensity = s.intensity
-        facts, _ = select(builders.facts(dataset, data_dir), structures)
-        volumes.check_kind(dataset, facts.dims, settings)
+        facts = builders.facts(dataset, data_dir)
+        volumes.check_kind(dataset, facts.dims, settings)  # before its structures, which a config for others misnames
+        facts, _ = select(facts, structures)
         self.patches = volumes.read_patches(s) if facts.dims == 3 else None
         configs.reject_unread(s)
         self._check_numbers(request)

@@ -32,7 +32,7 @@ def test_kept_memory_is_not_fetched_from_the_system_again():
     assert kept < handed_back / 10
 
 
-@pytest.mark.parametrize(("capability", "refused"), [("7.5", True), ("8.0", False), ("10.0", False)])
+@pytest.mark.parametrize(("capability", "refused"), [("7.5", True), ("8.0", False), ("10.0", False), ("gfx90a", False)])
 def test_bfloat16_needs_a_gpu_that_has_it(capability, refused):
     device = types.SimpleNamespace(compute_capability=capability)
     check_precision(device, "float32")

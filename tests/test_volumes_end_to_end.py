@@ -160,6 +160,8 @@ def test_configs_of_images_and_of_volumes_are_told_apart(infants, data_dir):
         UserError, match=r"infant_mri has volumes and this config is for images: take configs/adu_net\.py"
     ):
         Experiment(config.load("configs/ss_case_unet.py:dataset=infant_mri"), infants)
+    with pytest.raises(UserError, match=r"fetal_phantom/infant has volumes and this config is for images"):
+        Experiment(config.load("configs/ss_case_unet.py:dataset=fetal_phantom/infant"), infants)
     with pytest.raises(UserError, match="fetal_phantom/tiny has images and this config draws patches of volumes"):
         Experiment(config.load("configs/adu_net.py:dataset=fetal_phantom/tiny"), data_dir)
 

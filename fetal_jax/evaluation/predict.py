@@ -8,7 +8,7 @@ from flax import linen as nn
 from jaxtyping import Float, UInt8
 
 from fetal_jax import classes
-from fetal_jax.mesh import copied_to, split_over
+from fetal_jax.mesh import compiler_options, copied_to, split_over
 from fetal_jax.types import Array, Variables
 from input_pipeline.augment import median_blur
 from input_pipeline.transforms import Geometry, to_range
@@ -25,7 +25,12 @@ def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
         logits = model.apply(variables.as_dict(), images, train=False)
         return classes.with_background(classes.probabilities(logits))
 
-    return jax.jit(predict, in_shardings=(copied_to(mesh), split_over(mesh)), out_shardings=copied_to(mesh))
+    return jax.jit(
+        predict,
+        in_shardings=(copied_to(mesh), split_over(mesh)),
+        out_shardings=copied_to(mesh),
+        compiler_options=compiler_options(mesh),
+    )
 
 
 def network_input(

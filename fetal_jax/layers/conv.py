@@ -32,6 +32,8 @@ def conv(
     Its padding is "same" (XLA, Keras: what is odd goes to the end) or "symmetric" (PyTorch: alike on both sides). They
     differ only where the stride is not 1. Raises ValueError for another word.
     """
+    if padding not in PADDINGS:
+        raise ValueError(f"unknown padding {padding!r}: choose one of {', '.join(PADDINGS)}")
     dims = x.ndim - 2
     if kernel.shape[:dims] == (1,) * dims and stride == groups == 1:
         return pointwise(x, kernel[(0,) * dims])
@@ -139,6 +141,11 @@ def pads(length: int, size: int, stride: int, padding: str) -> tuple[int, int, i
     raise ValueError(f"unknown padding {padding!r}: choose one of {', '.join(PADDINGS)}")
 
 
+def plus_bias(x: Float[Array, "*any c"], bias: Float[Array, " c"]) -> Float[Array, "*any c"]:
+    """x + bias in the precision of x, by way of float32: the gradient of the bias is a sum over all pixels."""
+    return (x.astype(jnp.float32) + bias).astype(x.dtype)
+
+
 class Conv(nn.Module):
     """Convolution; parameters `kernel` [*size c features] and `bias` [features], computed in the input's precision."""
 
@@ -157,7 +164,7 @@ class Conv(nn.Module):
         y = conv(x, kernel, stride=self.stride, dilation=self.dilation, padding=self.padding)
         if not self.use_bias:
             return y
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return plus_bias(y, self.param("bias", nn.initializers.zeros, (self.features,)))
 
 
 def conv_transpose_2x(x: Float[Array, "b *space i"], kernel: Float[Array, "*size i c"]) -> Float[Array, "b *space2 c"]:
@@ -227,4 +234,4 @@ class ConvTranspose(nn.Module):
         y = conv_transpose_2x(x, self.param("kernel", self.kernel_init, shape).astype(x.dtype))
         if not self.use_bias:
             return y
-        return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return plus_bias(y, self.param("bias", nn.initializers.zeros, (self.features,)))

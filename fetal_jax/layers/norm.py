@@ -38,4 +38,4 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         gain = scale * jax.lax.rsqrt(var + self.epsilon)
-        return x * gain.astype(x.dtype) + (bias - mean * gain).astype(x.dtype)
+        return (x.astype(jnp.float32) * gain + (bias - mean * gain)).astype(x.dtype)

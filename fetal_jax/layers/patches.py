@@ -6,14 +6,9 @@ Sources: Liu et al., "Swin Transformer", ICCV 2021, §3.1 (merging); Cao et al.,
 import flax.linen as nn
 from jaxtyping import Float
 
+from fetal_jax.layers.linear import Linear
 from fetal_jax.layers.norm import TORCH_EPSILON
-from fetal_jax.layers.window import small_normal
 from fetal_jax.types import Array
-
-
-def linear(x: Float[Array, "*any c"], features: int, name: str, *, use_bias: bool = True) -> Float[Array, "*any c2"]:
-    """A linear layer of the module that calls it, in the precision of x."""
-    return nn.Dense(features, use_bias=use_bias, dtype=x.dtype, kernel_init=small_normal, name=name)(x)
 
 
 def layer_norm(x: Float[Array, "*any c"], name: str) -> Float[Array, "*any c"]:
@@ -40,7 +35,7 @@ class PatchMerging(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c2"]:
         b, h, w, c = x.shape
         x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
-        return linear(layer_norm(x, "norm"), self.features, "reduce", use_bias=False)
+        return Linear(self.features, use_bias=False, name="reduce")(layer_norm(x, "norm"))
 
 
 class PatchExpanding(nn.Module):
@@ -55,5 +50,5 @@ class PatchExpanding(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w p c2"]:
         pixels = self.size**2
-        x = linear(x, pixels * self.features, "expand", use_bias=False)
+        x = Linear(pixels * self.features, use_bias=False, name="expand")(x)
         return layer_norm(x.reshape(*x.shape[:-1], pixels, self.features), "norm")

@@ -1,7 +1,5 @@
 """Changes of resolution in two or three dimensions: pooling, up-sampling, padding to a multiple, cropping back."""
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -16,27 +14,16 @@ def upsample_2x(x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 c"]:
     return repeated.reshape(b, *(2 * n for n in space), c)
 
 
-def _pooled(x: Float[Array, "b *space c"], combine: Callable) -> Float[Array, "b *space2 c"]:
-    """Neighbours combined two by two along each axis. An odd last row or column is left out."""
-    for axis in range(1, x.ndim - 1):
-        pairs = [slice(None)] * axis
-        even = x.shape[axis] // 2 * 2
-        x = combine(x[(*pairs, slice(0, even, 2))], x[(*pairs, slice(1, even, 2))])
-    return x
-
-
 def max_pool_2x(x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 c"]:
-    """The largest of each 2×2 (×2) pixels.
+    """The largest of each 2×2 (×2) pixels; an odd last row or column is left out. Equals share the gradient.
 
     Not a reduction: XLA derives its gradient from a comparison with the result, and where a compiler rounds the two
     apart no pixel equals the maximum and the gradient is 0/0.
     """
-    return _pooled(x, jnp.maximum)
-
-
-def mean_pool_2x(x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 c"]:
-    """The mean of each 2×2 (×2) pixels."""
-    return _pooled(x, lambda a, b: (a + b) / 2)
+    for axis in range(1, x.ndim - 1):
+        before, even = (slice(None),) * axis, x.shape[axis] // 2 * 2
+        x = jnp.maximum(x[(*before, slice(0, even, 2))], x[(*before, slice(1, even, 2))])
+    return x
 
 
 def pad_to_multiple(x: Float[Array, "b *space c"], multiple: int) -> Float[Array, "b *space2 c"]:

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from fetal_jax.layers.conv import conv
+from fetal_jax.layers.conv import conv, plus_bias
 from fetal_jax.layers.resample import upsample_2x
 from fetal_jax.types import Array
 
@@ -25,9 +25,9 @@ class UpConv(nn.Module):
     ) -> Float[Array, "b h2 w2 f"]:
         deep, wide = x.shape[-1], 0 if skip is None else skip.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (3, 3, deep + wide, self.features)).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = conv_of_upsampled(x, kernel[:, :, :deep])
-        return bias + (y if skip is None else y + conv(skip, kernel[:, :, deep:]))
+        return plus_bias(y if skip is None else y + conv(skip, kernel[:, :, deep:]), bias)
 
 
 @jax.custom_vjp

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from fetal_jax.layers.conv import plus_bias
+from fetal_jax.layers.linear import Linear, small_normal
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
 from fetal_jax.types import Array
 
-# The authors' code truncates this normal at ±2, which is a hundred standard deviations out.
-small_normal = nn.initializers.normal(0.02)
 APART = -100.0  # added to the score of two tokens that must not see each other, as in the authors' code
 
 
@@ -71,15 +71,15 @@ class WindowAttention(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         b, h, w, c = x.shape
         # Zeros project to the bias, so the padding, often more than the map itself, need not be multiplied.
-        qkv = nn.Dense(3 * c, use_bias=False, dtype=x.dtype, kernel_init=small_normal, name="qkv")(x)
-        bias = self.param("qkv_bias", nn.initializers.zeros, (3 * c,)).astype(x.dtype)
-        qkv = pad_to_multiple(qkv, self.window) + bias
+        qkv = Linear(3 * c, use_bias=False, name="qkv")(x)
+        bias = self.param("qkv_bias", nn.initializers.zeros, (3 * c,))
+        qkv = plus_bias(pad_to_multiple(qkv, self.window), bias)
         space = qkv.shape[1:3]
         down, right = (self.window // 2 if self.shifted and n > self.window else 0 for n in space)
         qkv = jnp.roll(qkv, (-down, -right), (1, 2)).reshape(b, *space, 3, self.heads, c // self.heads)
         y = self._attend(partition(qkv, self.window), pieces(space, self.window, (down, right)))
         y = crop_to(jnp.roll(unpartition(y, space), (down, right), (1, 2)), (h, w))
-        return nn.Dense(c, dtype=x.dtype, kernel_init=small_normal, name="project")(y)
+        return Linear(c, name="project")(y)
 
     def _attend(self, qkv: Float[Array, "b n t 3 heads d"], piece: Int[np.ndarray, "n t"]) -> Float[Array, "b n t c"]:
         """softmax(q · k / √d + bias) · v in each window, between tokens of one piece."""

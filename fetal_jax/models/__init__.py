@@ -62,8 +62,8 @@ def build_model(
         if option not in allowed:
             raise UserError(f"unknown option {option!r} of model {name!r}: choose one of {', '.join(allowed)}")
         _check_value(name, option, value, allowed[option])
-    if num_classes < 1:
-        raise UserError(f"num_classes {num_classes} of model {name!r} must be 1 or more")
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise UserError(f"num_classes {num_classes!r} of model {name!r} must be a whole number, 1 or more")
     if not isinstance(remat, bool):
         raise UserError(f"remat {remat!r} must be True or False")
     return MODELS[name](num_classes=num_classes, precision=precision, **options).clone(remat=remat)
@@ -81,8 +81,8 @@ def _check_value(model: str, option: str, value: Any, default: Any) -> None:
     if option == "encoder":
         _check_name("encoder", value, ENCODERS)
     elif option in RATES:
-        if not 0 <= value < 1:
-            raise UserError(f"{key} must be at least 0 and below 1")
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise UserError(f"{key} must be a number, at least 0 and below 1")
     elif isinstance(default, bool):
         if not isinstance(value, bool):
             raise UserError(f"{key} must be True or False")
@@ -91,5 +91,5 @@ def _check_value(model: str, option: str, value: Any, default: Any) -> None:
 
 
 def _check_name(what: str, name: str, allowed) -> None:
-    if name not in allowed:
+    if name not in list(allowed):  # whatever it is: a dict would refuse what has no hash
         raise UserError(f"unknown {what} {name!r}: choose one of {', '.join(allowed)}")

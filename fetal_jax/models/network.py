@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
 from fetal_jax.layers.tap import KEPT
-from fetal_jax.types import Array, Variables
+from fetal_jax.types import Array, UserError, Variables
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEEP_FEATURES = jax.checkpoint_policies.save_only_these_names(KEPT)
@@ -22,15 +22,17 @@ class Network(nn.Module):
 
     `encoder(image, train=)` gives what `decoder(features, train=)` takes, which gives logits as large as the image: one
     array, or a tuple, whose first counts and whose others are trained beside it (deep supervision). Both see sides that
-    are multiples of `stride`. Layers compute in the precision of their input, so `precision` sets that of all of them;
-    parameters, statistics and logits are float32. With `remat` a training step keeps only the features that `tap`
-    names and computes the others again on its way back: less memory, more arithmetic, the same numbers.
+    are multiples of `stride`; images have as many space axes as `dims` allows. Layers compute in the precision of their
+    input, so `precision` sets that of all of them; parameters, statistics and logits are float32. With `remat` a
+    training step keeps only the features that `tap` names and computes the others again on its way back: less memory,
+    more arithmetic, the same numbers.
     """
 
     encoder: nn.Module
     decoder: nn.Module
     stride: int
     precision: str = "float32"
+    dims: tuple[int, ...] = (2, 3)
     remat: bool = False
 
     def __call__(
@@ -42,6 +44,11 @@ class Network(nn.Module):
         as in evaluation, on its running averages; no gradient enters a frozen encoder. So its statistics stand still.
         """
         space = image.shape[1:-1]
+        if len(space) not in self.dims:
+            raise UserError(
+                f"images have shape {image.shape}: this network takes [b h w c], in two dimensions only; for volumes "
+                "choose another one, model.name=adu_net"
+            )
         x = pad_to_multiple(image.astype(PRECISIONS[self.precision]), self.stride)
         features = self._run(self.encoder, x, train=train and "encoder" not in frozen)
         if "encoder" in frozen:

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.layers.conv import Conv
-from fetal_jax.layers.patches import PatchExpanding, PatchMerging, layer_norm, linear, spread
+from fetal_jax.layers.linear import Linear
+from fetal_jax.layers.patches import PatchExpanding, PatchMerging, layer_norm, spread
 from fetal_jax.layers.tap import tap
 from fetal_jax.layers.window import WindowAttention
 from fetal_jax.models.network import Network
@@ -51,8 +52,8 @@ class SwinBlock(nn.Module):
         drop = nn.Dropout(self.drop_rate, broadcast_dims=(1, 2, 3), deterministic=not train)
         attention = WindowAttention(self.heads, self.window, self.shifted, name="attention")
         x = x + drop(attention(layer_norm(x, "norm1")))
-        hidden = jax.nn.gelu(linear(layer_norm(x, "norm2"), 4 * c, "expand"), approximate=False)
-        return x + drop(linear(hidden, c, "contract"))
+        hidden = jax.nn.gelu(Linear(4 * c, name="expand")(layer_norm(x, "norm2")), approximate=False)
+        return x + drop(Linear(c, name="contract")(hidden))
 
 
 class SwinStage(nn.Module):
@@ -89,8 +90,6 @@ class SwinEncoder(nn.Module):
 
         Raises UserError for volumes.
         """
-        if image.ndim != 4:
-            raise UserError(f"model 'swin_unet' takes images [b h w c], not {image.shape}: choose another for volumes")
         x = Conv(self.width, PATCH, PATCH, kernel_init=torch_uniform, name="patches")(image)
         x = layer_norm(x, "norm_patches")
         skips = []
@@ -115,7 +114,7 @@ class SwinDecoder(nn.Module):
         for level, skip in reversed(list(enumerate(skips))):
             width = skip.shape[-1]
             x = spread(PatchExpanding(2, width, name=f"expand{level + 1}")(x))
-            x = linear(jnp.concatenate([x, skip], axis=-1), width, f"fuse{level + 1}")
+            x = Linear(width, name=f"fuse{level + 1}")(jnp.concatenate([x, skip], axis=-1))
             x = SwinStage(level, self.window, self.dropout, name=f"stage{level + 1}")(x, train=train)
             x = tap(self, f"features{len(skips) - level}", x)
         x = PatchExpanding(PATCH, x.shape[-1], name="expand0")(layer_norm(x, "norm"))
@@ -134,4 +133,5 @@ def swin_unet(
     """
     if width % HEADS[0]:
         raise UserError(f"width {width} of model 'swin_unet' must be a multiple of {HEADS[0]}")
-    return Network(SwinEncoder(width, window, dropout), SwinDecoder(num_classes, window, dropout), STRIDE, precision)
+    encoder, decoder = SwinEncoder(width, window, dropout), SwinDecoder(num_classes, window, dropout)
+    return Network(encoder, decoder, STRIDE, precision, dims=(2,))

@@ -79,7 +79,7 @@ def unet(
 ) -> Network:
     """U-Net: no attention, the wide decoder. `dropout` is the rate in each up block."""
     decoder = Decoder(WIDE, num_classes, dropout, None, None, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
 
 
 def ca_unet(
@@ -93,7 +93,7 @@ def ca_unet(
 ) -> Network:
     """U-Net with coordinate attention on the bottleneck."""
     decoder = Decoder(WIDE, num_classes, dropout, None, ca_reduction, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
 
 
 def se_unet(
@@ -107,7 +107,7 @@ def se_unet(
 ) -> Network:
     """U-Net with squeeze-and-excitation on skips and up blocks, and half the filters."""
     decoder = Decoder(NARROW, num_classes, dropout, se_reduction, None, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
 
 
 def case_unet(
@@ -122,4 +122,4 @@ def case_unet(
 ) -> Network:
     """CASE_UNet: both attentions, half the filters."""
     decoder = Decoder(NARROW, num_classes, dropout, se_reduction, ca_reduction, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision)
+    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))

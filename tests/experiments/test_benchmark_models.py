@@ -139,7 +139,17 @@ def test_training_is_compiled_in_a_fresh_process_and_on_a_gpu_its_memory_comes_l
     assert [task.kind for task in program.tasks(program.parse(["--platform", "gpu"]))][-1] == "training"
 
 
-@pytest.mark.parametrize("wrong", [["--repeats", "5"], ["--size", "100"], ["--batch", "0"], ["--against", "x"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--repeats", "5"],
+        ["--size", "100"],
+        ["--batch", "0"],
+        ["--against", "x"],
+        ["--threads", "0"],
+        ["--json", "nowhere/out.json"],
+    ],
+)
 def test_wrong_arguments_end_with_2(wrong, capsys):
     with pytest.raises(SystemExit) as caught:
         program.parse(wrong)

@@ -27,19 +27,20 @@ def assert_close(found, expected):
     size=st.sampled_from([1, 3, 5]),
     stride=st.sampled_from([1, 2, 3]),
     channels=st.integers(1, 4),
+    padding=st.sampled_from(["same", "symmetric"]),
 )
-def test_depthwise_equals_the_library_in_value_and_both_gradients(h, w, size, stride, channels):
+def test_depthwise_equals_the_library_in_value_and_both_gradients(h, w, size, stride, channels, padding):
     x, kernel = draw(0, 2, h, w, channels), draw(1, size, size, 1, channels)
-    expected = depthwise.native_depthwise(x, kernel, stride)
+    expected = depthwise.native_depthwise(x, kernel, stride, padding)
     g = draw(2, *expected.shape)
 
     @QUICK
     def ours(x, kernel, g):
-        y, pull_back = jax.vjp(lambda x, kernel: depthwise.depthwise_conv2d(x, kernel, stride), x, kernel)
+        y, pull_back = jax.vjp(lambda x, kernel: depthwise.depthwise_conv2d(x, kernel, stride, padding), x, kernel)
         return y, *pull_back(g)
 
     for found, reference in zip(
-        ours(x, kernel, g), (expected, *depthwise.native_gradients(x, kernel, g, stride)), strict=True
+        ours(x, kernel, g), (expected, *depthwise.native_gradients(x, kernel, g, stride, padding)), strict=True
     ):
         assert_close(found, reference)
 

@@ -9,7 +9,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from fetal_jax.models import MODELS, build_model, gradients_by_intermediates, intermediates
-from fetal_jax.types import Variables
+from fetal_jax.types import UserError, Variables
 
 # Options that make each network small; the CASE family has no smaller form.
 SMALL = {
@@ -156,6 +156,12 @@ def test_images_of_a_batch_are_treated_one_by_one(name):
 def test_every_parameter_gets_a_finite_gradient(name):
     peaks = {"/".join(path): float(jnp.abs(leaf).max()) for path, leaf in flatten_dict(studied(name)[1]).items()}
     assert [path for path, peak in peaks.items() if not 0 < peak < np.inf] == []
+
+
+@pytest.mark.parametrize("name", TWO_D)
+def test_networks_of_images_refuse_volumes(name):
+    with pytest.raises(UserError, match="in two dimensions only; for volumes choose another"):
+        small(name).init(jax.random.key(0), draw(1, 8, 8, 8, 1), train=False)
 
 
 @pytest.mark.parametrize("name", LIGHT)

@@ -156,8 +156,11 @@ def test_training_updates_running_averages_and_evaluation_does_not():
         ("u_net", {}, "unknown model 'u_net': choose one of unet, ca_unet, se_unet, case_unet"),
         ("unet", {"depth": 3}, "unknown option 'depth' of model 'unet': choose one of encoder, dropout"),
         ("unet", {"encoder": "resnet"}, "unknown encoder 'resnet': choose one of efficientnet_b0"),
+        ("unet", {"encoder": ["resnet18"]}, r"unknown encoder \['resnet18'\]: choose one of"),
         ("unet", {"num_classes": 0}, "num_classes 0"),
+        ("unet", {"num_classes": 1.5}, "num_classes 1.5 of model 'unet' must be a whole number"),
         ("unet", {"dropout": 1.5}, "dropout 1.5"),
+        ("unet", {"dropout": "much"}, "dropout 'much' of model 'unet' must be a number"),
         ("case_unet", {"se_reduction": 0}, "se_reduction 0"),
     ],
 )

@@ -134,5 +134,5 @@ def test_what_it_does_not_take():
         build_model("swin_unet", width=10)
     with pytest.raises(UserError, match="unknown option 'bn_momentum' of model 'swin_unet': choose one of width"):
         build_model("swin_unet", bn_momentum=0.9)
-    with pytest.raises(UserError, match="takes images"):
+    with pytest.raises(UserError, match="in two dimensions only"):
         shapes_of(build_model("swin_unet", width=6), draw(0, 1, 8, 8, 8, 1))

@@ -6,10 +6,13 @@ import numpy as np
 import torch
 import weights
 
-# torchvision registers its compiled operators on import, which the CPU build of torch lacks; nothing here uses them.
-_STUBS = torch.library.Library("torchvision", "DEF")
-for _name in ("nms", "qnms"):
-    _STUBS.define(f"{_name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    # Beside another build of torch its compiled operators are not found; nothing here uses them.
+    _STUBS = torch.library.Library("torchvision", "DEF")
+    for _name in ("nms", "qnms"):
+        _STUBS.define(f"{_name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
 
 
 def versions(*packages: str) -> str:
