@@ -7,7 +7,8 @@ classes are weighted by their inverse frequency.
 
     fetal-jax train --config configs/attention_unet.py:dataset=hc18,size=128 --workdir runs/attention_unet
 
-Width 16 by default, for a CPU; `schedule=published` has width 64.
+7 minutes on 2 CPU cores, test Dice per image 0.961 (HC18, 160 images; docs/results.md). Width 16 by default, for a CPU;
+`schedule=published` has width 64.
 """
 
 from ml_collections import ConfigDict
