@@ -15,6 +15,7 @@ from fetal_jax.types import Batch, UserError
 from input_pipeline.dataset import Dataset
 from input_pipeline.once import Once
 from input_pipeline.tiles import Shape, crop
+from input_pipeline.transforms import unit_range
 
 SIDES = 0  # the axis of a volume [d h w] from the right to the left
 
@@ -139,6 +140,6 @@ def _inside(shape: Sequence[int], start: Shape, patch: Shape) -> UInt8[np.ndarra
 
 
 def _to_batch(items: dict[str, np.ndarray]) -> Batch:
-    image = items["image"].astype(np.float32) / np.float32(65535)
+    image = unit_range(items["image"])
     labels, weights = items["labels"].astype(np.int32), items["weights"].astype(np.float32)
     return Batch(image, labels, weights, image[:0], np.zeros(0, np.int32))

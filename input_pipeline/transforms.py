@@ -8,7 +8,7 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8, UInt16
 
 from fetal_jax.types import UserError
 
@@ -25,6 +25,11 @@ def to_range(image: Float[np.ndarray, "*shape"], intensity: str) -> Float[np.nda
     """An image in [0, 1] in the range a network is given: as it is, or in [-1, 1] (trans-thalamic thesis, 3.3)."""
     black, white = INTENSITIES[intensity]
     return image if (black, white) == (0, 1) else image * np.float32(white - black) + np.float32(black)
+
+
+def unit_range(volume: UInt16[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Intensities of a volume in [0, 1]."""
+    return volume.astype(np.float32) / np.float32(65535)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fetal_jax.evaluation import segmenter as segmenters
+from fetal_jax.evaluation.paths import check_outputs, reading
 from fetal_jax.evaluation.pictures import outline, write_png
 from fetal_jax.evaluation.scans import predict_scans
 from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
@@ -48,8 +49,9 @@ def predict_files(
         yield from predict_scans(segmenter, paths, out, overlay=overlay)
         return
     files = _image_files(paths)
-    names = [_frame_names(file, _read(file)) for file in files]
-    _check_names(files, names, out, ("", "_overlay") if overlay else ("",))
+    frames = [(file, name) for file in files for name in _frame_names(file, _read(file))]
+    endings = (".png", "_overlay.png") if overlay else (".png",)
+    check_outputs(((file, name + ending) for file, name in frames for ending in endings), out)
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for file in files:
@@ -93,31 +95,14 @@ def _is_image(path: pathlib.Path) -> bool:
 
 
 def _read(path: pathlib.Path) -> Stack:
-    try:
+    with reading(path):
         return read(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error}): check its rights, or remove it") from error
-    except ValueError as error:
-        raise UserError(f"{path} {error}: export it again, or remove it") from error
 
 
 def _frame_names(file: pathlib.Path, stack: Stack) -> list[str]:
     """As preparation calls them."""
     name = stem(file)
     return [f"{name}_{i:03d}" for i in range(len(stack.frames))] if stack.is_volume else [name]
-
-
-def _check_names(
-    files: Sequence[pathlib.Path], names: Sequence[Sequence[str]], out: pathlib.Path, endings: Sequence[str]
-) -> None:
-    seen: dict[str, pathlib.Path] = {}
-    for file, frames in zip(files, names, strict=True):
-        if file.parent.resolve() == out.resolve():
-            raise UserError(f"--out {out} is the folder of {file}: its images would be overwritten, choose another")
-        for name in (frame + ending for frame in frames for ending in endings):
-            if name in seen:
-                raise UserError(f"{file} and {seen[name]} would both write {name}.png: predict them into two folders")
-            seen[name] = file
 
 
 def _drawn(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.ndarray:

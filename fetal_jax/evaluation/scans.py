@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fetal_jax.atomic import replacing_file
+from fetal_jax.evaluation.paths import check_outputs, reading
 from fetal_jax.evaluation.pictures import outline, write_png
 from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
 from fetal_jax.evaluation.tables import Row, write_table
@@ -31,14 +32,9 @@ class Scan:
         """
         volumes, channels = [], []
         for file in self.files:
-            try:
+            with reading(file):
                 volumes.append(read_volume(file))
                 channels.append(to_16_bits(volumes[-1].voxels))
-            except OSError as error:
-                reason = error.strerror or error
-                raise UserError(f"{file} cannot be read ({reason}): check its rights, or remove it") from error
-            except ValueError as error:
-                raise UserError(f"{file} {error}: export it again, or remove it") from error
             if not volumes[-1].lies_as(volumes[0]):
                 raise UserError(f"{file} lies differently in space than {self.files[0].name}: register it first")
         return np.stack(channels, axis=-1), volumes[0]
@@ -58,7 +54,7 @@ def predict_scans(segmenter: Segmenter, paths: Sequence[Path], out: Path, *, ove
     Raises UserError naming the file that is missing, cannot be read, or would overwrite another's labels.
     """
     scans = find_scans(paths, segmenter.card.facts.channels)
-    _check(scans, out)
+    check_outputs(((scan.files[0], f"{scan.name}.nii.gz") for scan in scans), out)
     for scan in scans:
         scan.read()
     out.mkdir(parents=True, exist_ok=True)
@@ -104,9 +100,10 @@ def _paired(path: Path) -> list[Scan]:
         prefix = name.removesuffix(MODALITIES[0])
         if prefix == name:
             continue
-        second = [file for file, other in files.items() if file.parent == first.parent and other == prefix + "T2w"]
+        partner = prefix + MODALITIES[1]
+        second = [file for file, other in files.items() if file.parent == first.parent and other == partner]
         if not second:
-            raise UserError(f"{first} has no {prefix}T2w.nii.gz beside it: this model takes both")
+            raise UserError(f"{first} has no {partner}.nii.gz beside it: this model takes both")
         parts = first.parent.relative_to(path).parts
         scans.append(Scan(prefix.rstrip("_") or "_".join(parts) or path.resolve().name, (first, second[0])))
     return scans
@@ -114,17 +111,6 @@ def _paired(path: Path) -> list[Scan]:
 
 def _is_nifti(file: Path) -> bool:
     return file.name.lower().endswith(SUFFIXES["NIfTI"]) and not file.name.startswith(".") and file.is_file()
-
-
-def _check(scans: Sequence[Scan], out: Path) -> None:
-    seen: dict[str, Path] = {}
-    for scan in scans:
-        file = scan.files[0]
-        if file.parent.resolve() == out.resolve():
-            raise UserError(f"--out {out} is the folder of {file}: its images would be overwritten, choose another")
-        if scan.name in seen:
-            raise UserError(f"{file} and {seen[scan.name]} would both write {scan.name}.nii.gz: use two folders")
-        seen[scan.name] = file
 
 
 def _middle(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8, UInt16
 
 from fetal_jax.evaluation.predict import network_input
 from input_pipeline.tiles import Shape, crop, stitch, tiles
-from input_pipeline.transforms import Geometry
+from input_pipeline.transforms import Geometry, unit_range
 
 OVERLAP = 0.5  # of neighbouring patches, in shares of a side
 
@@ -60,8 +60,3 @@ class Tiles:
 
 
 View = Square | Tiles
-
-
-def unit_range(volume: UInt16[np.ndarray, "d h w c"]) -> Float[np.ndarray, "d h w c"]:
-    """The intensities of a volume in [0, 1], as in training."""
-    return volume.astype(np.float32) / np.float32(65535)

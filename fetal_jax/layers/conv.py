@@ -32,15 +32,13 @@ def conv(
     Its padding is "same" (XLA, Keras: what is odd goes to the end) or "symmetric" (PyTorch: alike on both sides). They
     differ only where the stride is not 1. Raises ValueError for another word.
     """
-    if padding not in PADDINGS:
-        raise ValueError(f"unknown padding {padding!r}: choose one of {', '.join(PADDINGS)}")
     dims = x.ndim - 2
+    axes = zip(x.shape[1:-1], kernel.shape, strict=False)
+    edges = [pads(n, dilation * (size - 1) + 1, stride, padding)[1:] for n, size in axes]
     if kernel.shape[:dims] == (1,) * dims and stride == groups == 1:
         return pointwise(x, kernel[(0,) * dims])
     if dims == 3 and stride == dilation == groups == 1 and all(size % 2 for size in kernel.shape[:dims]):
         return jax.lax.platform_dependent(x, kernel, cpu=conv_by_slices, default=_conv_same)
-    axes = zip(x.shape[1:-1], kernel.shape, strict=False)
-    edges = [pads(n, dilation * (size - 1) + 1, stride, padding)[1:] for n, size in axes]
     library = functools.partial(
         jax.lax.conv_general_dilated,
         window_strides=(stride,) * dims,
