@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from fetal_jax.atomic import replacing_file
+from fetal_jax.ellipse import Ellipse, fit_mask
 from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.evaluation.segmenter import Segmenter
 from fetal_jax.types import UserError
-from input_pipeline.builders.hc18.ellipse import Ellipse, fit_mask
 from input_pipeline.dataset import Dataset
 
 COLUMNS = ("filename", "center_x_mm", "center_y_mm", "semi_axes_a_mm", "semi_axes_b_mm", "angle_rad")

@@ -32,6 +32,7 @@ from input_pipeline.once import Once
 from input_pipeline.transforms import Geometry
 
 SCRATCH = ".preparing-"
+KNOWN = {"name", "subject", "image", "labels", "labelled", "spacing_mm"}  # the fields of every record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Record:
     labels: np.ndarray  # uint8 [h w] or [d h w], ids of the dataset's selected classes
     labelled: bool
     spacing_mm: np.ndarray  # float32 by axis; 0 is unknown
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what else its dataset knows, e.g. ga_weeks
 
     def picture(self) -> UInt8[np.ndarray, "h w"]:
         """What to show of it: the first channel, of a volume the middle slice."""
@@ -207,11 +209,19 @@ class Dataset:
             labels=self._new_id[labels],
             labelled=self.labelled[name],
             spacing_mm=example["spacing_mm"],
+            about={key: _plain(value) for key, value in example.items() if key not in KNOWN},
         )
 
     def records(self, names: Sequence[str]) -> Iterator[Record]:
         """The named examples, one by one, each once."""
         return (self[name] for name in names)
+
+
+def _plain(value: Any) -> Any:
+    """A text or number of an example as Python has it; arrays stay arrays."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(facts: DatasetFacts, index: Index) -> str:

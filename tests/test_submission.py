@@ -9,11 +9,11 @@ import pytest
 
 from fetal_jax import submission
 from fetal_jax.cli import main
+from fetal_jax.ellipse import Ellipse
 from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.types import UserError
 from input_pipeline import builders, dataset
 from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data, dummy_official_test
-from input_pipeline.builders.hc18.ellipse import Ellipse
 from input_pipeline.builders.hc18.source import OFFICIAL_TEST
 from input_pipeline.dataset import Dataset
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from experiments.phantom_threshold import threshold_scores
+from fetal_jax import growth
 from input_pipeline.builders.fetal_phantom import (
     FACTS,
     Builder,
     FetalPhantom,
     anatomy,
-    charts,
     physics,
     scan,
     tissue,
@@ -43,12 +43,12 @@ def _fine_labels(head: anatomy.Head, plane: str, step_mm: float = 0.1) -> np.nda
 @pytest.mark.parametrize(
     ("chart", "at_20", "at_36"),
     [
-        (charts.BPD, 48.446, 91.239),
-        (charts.OFD, 60.690, 111.634),
-        (charts.HC, 172.480, 319.399),
-        (charts.TCD, 20.468, 50.030),
-        (charts.ATRIUM, 7.6, 7.6),
-        (charts.CISTERNA_MAGNA, 4.478, 6.729),
+        (growth.BPD, 48.446, 91.239),
+        (growth.OFD, 60.690, 111.634),
+        (growth.HC, 172.480, 319.399),
+        (growth.TCD, 20.468, 50.030),
+        (growth.ATRIUM, 7.6, 7.6),
+        (growth.CISTERNA_MAGNA, 4.478, 6.729),
     ],
 )
 def test_charts_give_the_published_means(chart, at_20, at_36):
@@ -58,13 +58,13 @@ def test_charts_give_the_published_means(chart, at_20, at_36):
 def test_the_charts_agree_with_each_other():
     """An ellipse of the mean BPD and OFD has the mean HC, within 1.5 %."""
     for weeks in (16, 20, 25, 30, 38):
-        hc = charts.ellipse_circumference(charts.OFD.sample(weeks, 0) / 2, charts.BPD.sample(weeks, 0) / 2)
-        assert hc == pytest.approx(charts.HC.sample(weeks, 0), rel=0.015)
+        hc = growth.ellipse_circumference(growth.OFD.sample(weeks, 0) / 2, growth.BPD.sample(weeks, 0) / 2)
+        assert hc == pytest.approx(growth.HC.sample(weeks, 0), rel=0.015)
 
 
 def test_circumference_of_a_circle_and_of_a_known_ellipse():
-    assert charts.ellipse_circumference(10, 10) == pytest.approx(20 * np.pi)
-    assert charts.ellipse_circumference(2, 1) == pytest.approx(9.688448, rel=1e-6)  # 8 E(3/4)
+    assert growth.ellipse_circumference(10, 10) == pytest.approx(20 * np.pi)
+    assert growth.ellipse_circumference(2, 1) == pytest.approx(9.688448, rel=1e-6)  # 8 E(3/4)
 
 
 def test_sizes_grow_with_gestational_age_and_scatter():
@@ -72,7 +72,7 @@ def test_sizes_grow_with_gestational_age_and_scatter():
     weeks = [head.ga_weeks for head in heads]
     for size, least in (("hc_mm", 0.97), ("tcd_mm", 0.97), ("ofd_mm", 0.97), ("cisterna_mm", 0.4)):
         assert np.corrcoef(weeks, [getattr(head, size) for head in heads])[0, 1] > least
-    z = [(head.hc_mm - charts.HC.mean(head.ga_weeks)) / charts.HC.sd(head.ga_weeks) for head in heads]
+    z = [(head.hc_mm - growth.HC.mean(head.ga_weeks)) / growth.HC.sd(head.ga_weeks) for head in heads]
     assert 0.4 < np.std(z) < 1.3
     assert abs(np.mean(z)) < 0.4
 
@@ -99,7 +99,7 @@ def test_the_atrium_is_as_wide_as_stated_and_there_are_two(seed, anomaly):
     contours, _ = cv2.findContours((parts == 1).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     _, axes, _ = cv2.fitEllipse(max(contours, key=len))
     assert min(axes) / 10 == pytest.approx(head.lv_mm, rel=0.03)
-    assert (head.lv_mm >= charts.VENTRICULOMEGALY_MM) == (anomaly == "ventriculomegaly")
+    assert (head.lv_mm >= growth.VENTRICULOMEGALY_MM) == (anomaly == "ventriculomegaly")
 
 
 def test_the_cerebellum_has_two_lobes():
@@ -132,7 +132,7 @@ def test_circumference_of_the_label_is_the_stated_one(subject):
         assert not head[:, [0, -1]].any()
         contour = max(cv2.findContours(head, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=len)
         axes = np.array(cv2.fitEllipse(contour)[1]) + 1  # the outline runs through the middles of pixels
-        hc = charts.ellipse_circumference(*(axes / 2 * frame["spacing_mm"][0]))
+        hc = growth.ellipse_circumference(*(axes / 2 * frame["spacing_mm"][0]))
         assert hc == pytest.approx(frame["hc_mm"], rel=0.01)
 
 
@@ -177,10 +177,10 @@ def test_anomalies_are_planted_where_they_say_and_nowhere_else():
     heads = [subject_of(SICK, subject)[0] for subject in range(SICK.n_subjects)]
     assert {head.anomaly for head in heads} == {"none", *anatomy.ANOMALIES}
     for head in heads:
-        z = (head.tcd_mm - charts.TCD.mean(head.ga_weeks)) / charts.TCD.sd(head.ga_weeks)
+        z = (head.tcd_mm - growth.TCD.mean(head.ga_weeks)) / growth.TCD.sd(head.ga_weeks)
         assert (z < -3) == (head.anomaly == "small_cerebellum")
         assert (head.csp_mm == 0) == (head.anomaly == "absent_csp")
-        assert (head.lv_mm >= charts.VENTRICULOMEGALY_MM) == (head.anomaly == "ventriculomegaly")
+        assert (head.lv_mm >= growth.VENTRICULOMEGALY_MM) == (head.anomaly == "ventriculomegaly")
     absent = next(s for s, head in enumerate(heads) if head.anomaly == "absent_csp")
     assert not (frame_of(SICK, absent, TT, 0)["labels"] == CSP).any()
     assert all(subject_of(TINY, subject)[0].anomaly == "none" for subject in range(TINY.n_subjects))

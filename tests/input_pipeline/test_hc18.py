@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from fetal_jax.ellipse import Ellipse
 from fetal_jax.types import UserError
 from input_pipeline import builders, dataset
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data, dummy_official_test
-from input_pipeline.builders.hc18.ellipse import Ellipse
 from input_pipeline.builders.hc18.source import OFFICIAL_TEST, TRAINING, read_source
 from input_pipeline.images import read_grey
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from input_pipeline.builders.fetal_phantom import charts
+from fetal_jax import growth
 
 CLASSES = ("background", "skull", "brain", "csp", "lv", "cerebellum")
 TRANS_CEREBELLUM, TRANS_THALAMIC = "trans_cerebellum", "trans_thalamic"
@@ -63,7 +63,7 @@ class Head:
 
     @property
     def hc_mm(self) -> float:
-        return charts.ellipse_circumference(self.ofd_mm / 2, self.bpd_mm / 2)
+        return growth.ellipse_circumference(self.ofd_mm / 2, self.bpd_mm / 2)
 
     @property
     def outer(self) -> Ellipse:
@@ -104,14 +104,14 @@ def sample_head(rng: np.random.Generator, anomaly: str = "none") -> Head:
 
     Sizes scatter around the charts by a common factor of head size and one of each size's own.
     """
-    ga = rng.uniform(charts.FIRST_WEEK, charts.LAST_WEEK)
+    ga = rng.uniform(growth.FIRST_WEEK, growth.LAST_WEEK)
     big, *own = np.clip(rng.standard_normal(8), -2, 2).tolist()
     z = [0.6 * big + 0.6 * one for one in own]
-    bpd, ofd = charts.BPD.sample(ga, z[0]), charts.OFD.sample(ga, z[1])
-    lv, csp = charts.ATRIUM.sample(ga, own[4]), charts.CSP_WIDTH.sample(ga, own[5])
+    bpd, ofd = growth.BPD.sample(ga, z[0]), growth.OFD.sample(ga, z[1])
+    lv, csp = growth.ATRIUM.sample(ga, own[4]), growth.CSP_WIDTH.sample(ga, own[5])
     tcd_z = z[2]
     if anomaly == "ventriculomegaly":
-        lv = rng.uniform(charts.VENTRICULOMEGALY_MM + 1, min(16.0, max(11.2, 0.36 * bpd)))
+        lv = rng.uniform(growth.VENTRICULOMEGALY_MM + 1, min(16.0, max(11.2, 0.36 * bpd)))
     if anomaly == "absent_csp":
         csp = 0.0
     if anomaly == "small_cerebellum":
@@ -121,8 +121,8 @@ def sample_head(rng: np.random.Generator, anomaly: str = "none") -> Head:
         bpd_mm=bpd,
         ofd_mm=ofd,
         skull_mm=1.6 + 0.05 * (ga - 16) + 0.1 * own[6],
-        tcd_mm=charts.TCD.sample(ga, tcd_z),
-        cisterna_mm=charts.CISTERNA_MAGNA.sample(ga, own[3]),
+        tcd_mm=growth.TCD.sample(ga, tcd_z),
+        cisterna_mm=growth.CISTERNA_MAGNA.sample(ga, own[3]),
         lv_mm=lv,
         csp_mm=csp,
         csp_length_mm=rng.uniform(0.24, 0.32) * ofd / 2 + 1.0,

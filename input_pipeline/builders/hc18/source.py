@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from fetal_jax.ellipse import Ellipse, fit_outline
 from fetal_jax.types import UserError
 from input_pipeline.builders import common
-from input_pipeline.builders.hc18.ellipse import Ellipse, fit_outline
 from input_pipeline.images import PNG, decode_grey
 
 COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")

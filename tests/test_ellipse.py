@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fetal_jax.ellipse import Ellipse, fit_mask, fit_outline
 from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data
-from input_pipeline.builders.hc18.ellipse import Ellipse, fit_mask, fit_outline
 from input_pipeline.builders.hc18.source import read_source
 
 
