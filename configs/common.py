@@ -141,7 +141,7 @@ def base(arg: Mapping[str, Any], model: Mapping[str, Any]) -> ConfigDict:
     config.optimizer = ConfigDict({"name": "adam", "weight_decay": 1e-4, "clip": 1.0})
     config.rounds = 1  # of LABEL -> RETRAIN
     config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "ignore"})
-    config.evaluation = ConfigDict({"batch_size": 8, "blur": 5, "tta": False})
+    config.evaluation = ConfigDict({"batch_size": 8, "blur": 5, "tta": "none"})
     config.validate_every = 2
     config.log_every = 1
     return config

@@ -1,4 +1,4 @@
-"""The command line: data and weights (see cli_data, cli_weights), train, evaluate, predict, submit.
+"""The command line: train, evaluate, predict, submit; for the others see cli_data, cli_weights and cli_scores.
 
 The only flags in the code base. Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
@@ -12,8 +12,10 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from fetal_jax import cli_data, cli_weights
+from fetal_jax import cli_data, cli_scores, cli_weights
 
+AVERAGES = ("per_image", "per_subject", "pooled")
+SHOWN = ("dice", "jaccard", "precision", "recall", "accuracy", "hd95_mm", "assd_mm")
 DONE, USER_ERROR, PREEMPTED, INTERRUPTED = 0, 2, 75, 130  # and 1 for what nobody foresaw, with a traceback
 
 
@@ -61,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_submit(commands)
+    cli_scores.add(commands)
     return parser
 
 
@@ -82,8 +85,24 @@ def _add_train(commands) -> None:
 def _add_evaluate(commands) -> None:
     parser = commands.add_parser("evaluate", help="score every stage of a run on its test images", allow_abbrev=False)
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
-    parser.add_argument("--tta", action="store_true", help="also score with flip test-time augmentation")
+    _add_answering(parser, tta=None, postprocess="auto")
+    parser.add_argument("--explain", type=int, default=0, metavar="N", help="show what decided in the N worst images")
     parser.set_defaults(run=_evaluate)
+
+
+def _add_answering(parser: argparse.ArgumentParser, *, tta: str | None, postprocess: str) -> None:
+    """How answers are made; auto is what validation images decide, or have decided."""
+    default = "that of the config" if tta is None else tta
+    looks = "none, horizontal, flips, scales, flips+scales or auto"
+    words = f"test-time augmentation: {looks} (default: {default})"
+    parser.add_argument("--tta", default=tta, metavar="NAME", help=words)
+    recipes = "none, largest, closing+largest, thesis, anatomy or auto"
+    parser.add_argument(
+        "--postprocess", default=postprocess, metavar="NAME", help=f"of masks: {recipes} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ensemble", nargs="+", default=[], type=pathlib.Path, metavar="RUN", help="average with these runs"
+    )
 
 
 def _add_predict(commands) -> None:
@@ -91,7 +110,8 @@ def _add_predict(commands) -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--overlay", action="store_true", help="also draw the outlines on the images")
-    parser.add_argument("--tta", action="store_true", help="average over the image and its mirror images")
+    _add_answering(parser, tta="none", postprocess="none")
+    parser.add_argument("--ga-weeks", type=float, metavar="WEEKS", help="gestational age, for what is normal at it")
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size for areas; else the file's")
     parser.add_argument("paths", nargs="+", type=pathlib.Path, help="image files of any format, or folders of them")
     parser.set_defaults(run=_predict)
@@ -101,7 +121,7 @@ def _add_submit(commands) -> None:
     parser = commands.add_parser("submit", help="the table of HC18's challenge for its test images", allow_abbrev=False)
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE.csv")
-    parser.add_argument("--tta", action="store_true", help="average over the image and its mirror images")
+    _add_answering(parser, tta="none", postprocess="none")
     parser.set_defaults(run=_submit)
 
 
@@ -153,7 +173,7 @@ def _train(args: argparse.Namespace) -> None:
             print(f"note: {warning}", flush=True)
         with _stop_on_signal() as stop:
             run.train(experiment, workdir, stop)
-        _print_summary(outcome.evaluate(experiment, workdir, tta=experiment.tta), args.workdir)
+        _print_summary(outcome.evaluate(experiment, workdir, outcome.Options(experiment.tta)), args.workdir)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -163,16 +183,17 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     experiment, workdir = Experiment(config.read(args.workdir), cli_data.data_dir(args)), Workdir(args.workdir)
     workdir.check_splits(experiment.splits)
+    options = outcome.Options(args.tta or experiment.tta, args.postprocess, tuple(args.ensemble), args.explain)
     with _claimed(args.workdir):
-        _print_summary(outcome.evaluate(experiment, workdir, tta=args.tta or experiment.tta), args.workdir)
+        _print_summary(outcome.evaluate(experiment, workdir, options), args.workdir)
 
 
 def _predict(args: argparse.Namespace) -> None:
     from fetal_jax.evaluation.files import predict_files
 
-    for line in predict_files(
-        args.workdir, args.paths, args.out, overlay=args.overlay, tta=args.tta, spacing_mm=args.spacing
-    ):
+    answering = {"tta": args.tta, "postprocess": args.postprocess}
+    shown = {"overlay": args.overlay, "spacing_mm": args.spacing, "ga_weeks": args.ga_weeks}
+    for line in predict_files([args.workdir, *args.ensemble], args.paths, args.out, **answering, **shown):
         print(line)
 
 
@@ -181,25 +202,43 @@ def _submit(args: argparse.Namespace) -> None:
     from input_pipeline.dataset import Dataset
 
     dataset = Dataset("hc18/official_test", cli_data.data_dir(args))
-    for line in submit(args.workdir, dataset, args.out, tta=args.tta):
+    models = [args.workdir, *args.ensemble]
+    for line in submit(models, dataset, args.out, tta=args.tta, postprocess=args.postprocess):
         print(line)
 
 
 def _print_summary(summary: dict, workdir: pathlib.Path) -> None:
-    test = summary["test"]
+    test, answers = summary["test"], _answers(summary)
     print(f"test: {test['n_images']} images of {test['n_subjects']} subjects, {summary['dataset']}")
-    print(f"{'':28}{'per image':>12}{'per subject':>12}{'pooled':>12}")
-    rows = [(name, scores) for name, scores in summary["stages"].items()]
-    if "test_tta" in summary:
-        rows.append((f"{summary['final_stage']} + flips", summary["test_tta"]))
-    for name, scores in rows:
-        for metric in ("dice", "jaccard", "precision", "recall", "accuracy"):
-            means = [scores[kind][metric]["mean"] for kind in ("per_image", "per_subject", "pooled")]
-            cells = "".join(f"{'—' if mean is None else f'{mean:.4f}':>12}" for mean in means)
-            print(f"{name + ' ' + metric:28}{cells}")
+    rows = [("", [average.replace("_", " ") for average in AVERAGES])]
+    for name, scores in answers.items():
+        for metric in (m for m in SHOWN if m in scores["per_image"]):
+            means = [scores[average][metric]["mean"] for average in AVERAGES]
+            rows.append((f"{name} {metric}", ["—" if mean is None else f"{mean:.4f}" for mean in means]))
+    edges = [summary["intervals"][average].get("dice", {}).get("mean") for average in AVERAGES]
+    rows.append(
+        (f"{summary['final_stage']} dice, 95 %", ["—" if e is None else f"{e[0]:.4f}-{e[1]:.4f}" for e in edges])
+    )
+    width = max(len(title) for title, _ in rows) + 2
+    for title, cells in rows:
+        print(f"{title:{width}}" + "".join(f"{cell:>15}" for cell in cells))
     for warning in summary["warnings"]:
         print(f"note: {warning}")
     print(f"report: {workdir / 'report.html'}")
+
+
+def _answers(summary: dict) -> dict[str, dict]:
+    """The scores of every stage, and of what was added to the last one's answers."""
+    final, others = summary["final_stage"], {}
+    added = [summary["tta"]] if summary["tta"] != "none" else []
+    if "test_ensemble" in summary:
+        others[" + ".join([final, *added, "ensemble"])] = summary["test_ensemble"]
+        added.append("ensemble")
+    elif "test_tta" in summary:
+        others[" + ".join([final, *added])] = summary["test_tta"]
+    if "test_cleaned" in summary:
+        others[" + ".join([final, *added, summary["postprocess"]])] = summary["test_cleaned"]
+    return summary["stages"] | others
 
 
 @contextlib.contextmanager

@@ -11,7 +11,9 @@ from clu import parameter_overview
 from fetal_jax import config as configs
 from fetal_jax import mesh as meshes
 from fetal_jax import pretrained, volumes
+from fetal_jax.evaluation.reader import AUTO
 from fetal_jax.evaluation.segmenter import ModelCard, Segmenter
+from fetal_jax.evaluation.tta import looks
 from fetal_jax.losses import compose
 from fetal_jax.models import MODELS, build_model, options_of
 from fetal_jax.training import labellers
@@ -41,7 +43,8 @@ class Experiment:
         self.unlabelled_per_batch = s.unlabelled_per_batch
         self.validate_every, self.log_every = s.validate_every, s.log_every
         evaluation = s.evaluation
-        self.eval_batch_size, self.blur, self.tta = evaluation.batch_size, evaluation.blur, evaluation.tta
+        self.eval_batch_size, self.blur = evaluation.batch_size, evaluation.blur
+        self.tta = evaluation.tta or "none"  # False in the configs of older runs
         self.labelling = s.labelling.take("threshold", "minimum_pixels", "uncertain")
         self.optimizer = s.optimizer.take("name", "weight_decay", "clip")
         self.stages = make_protocol(s.protocol, s.stages.to_dict(), s.rounds)
@@ -58,7 +61,7 @@ class Experiment:
         self.patches = volumes.read_patches(s) if facts.dims == 3 else None
         configs.reject_unread(s)
         self._check_numbers(request)
-        self._check_names()
+        self._check_names(facts.dims)
         if self.patches:
             asked = {"blur": self.blur, "intensity": self.intensity, "oversampled": sampling["structures"]}
             volumes.check_settings(self.stages, **asked)
@@ -97,9 +100,11 @@ class Experiment:
                 f"batch_size, {self.batch_size}"
             )
 
-    def _check_names(self) -> None:
+    def _check_names(self, dims: int) -> None:
         """Raises UserError where a setting names something that does not exist."""
         check_intensity(self.intensity)
+        if self.tta != AUTO:
+            looks(self.tta, dims)
         for stage in self.stages:
             compose.supervised(stage.objective)
             self.make_optimizer(stage)

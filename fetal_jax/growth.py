@@ -1,6 +1,7 @@
 """Sizes of the fetal head by gestational age, from published charts. Lengths are in mm, ages in weeks.
 
-Each chart is a mean and a standard deviation; `Chart.sample` draws a fetus of a given z-score. Sources:
+Each chart is a mean and a standard deviation; `Chart.sample` draws a fetus of a given z-score, and `Chart.z` says where
+a fetus lies. Sources:
 
 - BPD, OFD, HC: INTERGROWTH-21st, Papageorghiou et al., Lancet 2014;384:869-879 (14-40 weeks, outer to outer).
 - TCD: INTERGROWTH-21st, Rodriguez-Sibaja et al., Ultrasound Obstet Gynecol 2021;57:614-623 (14-40 weeks).
@@ -15,36 +16,51 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float
+from scipy.special import ndtr
 
 VENTRICULOMEGALY_MM = 10.0  # an atrium this wide or wider; Cardoza et al. 1988
 FIRST_WEEK, LAST_WEEK = 16.0, 38.0
+Weeks = float | Float[np.ndarray, " n"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
     """A size by gestational age: mean and SD of the size, or of its logarithm if `log`."""
 
-    mean: Callable[[float], float]
-    sd: Callable[[float], float]
+    mean: Callable[[Weeks], Weeks]
+    sd: Callable[[Weeks], Weeks]
     log: bool = False
+    weeks: tuple[float, float] = (14.0, 40.0)  # what it was made from
 
     def sample(self, ga_weeks: float, z: float) -> float:
         """The size in mm of a fetus of `ga_weeks` that lies `z` standard deviations from the mean."""
         value = self.mean(ga_weeks) + z * self.sd(ga_weeks)
         return float(np.exp(value) if self.log else value)
 
+    def z(self, ga_weeks: float, value_mm: float) -> float:
+        """How many standard deviations a size lies from the mean of its age; NaN for an age that the chart lacks."""
+        if not self.weeks[0] <= ga_weeks <= self.weeks[1] or not value_mm > 0:
+            return float("nan")
+        value = np.log(value_mm) if self.log else value_mm
+        return float((value - self.mean(ga_weeks)) / self.sd(ga_weeks))
 
-def _bpd_sd(w: float) -> float:
+    def centile(self, ga_weeks: float, value_mm: float) -> float:
+        """The share, in [0, 1], of fetuses of that age that are smaller."""
+        return float(ndtr(self.z(ga_weeks, value_mm)))
+
+
+def _bpd_sd(w: Weeks) -> Weeks:
     log = np.log(w)
     return np.exp(0.101242 + w**3 * (0.00150557 - 0.000771535 * log + 0.0000999638 * log**2))
 
 
-def _ofd_sd(w: float) -> float:
+def _ofd_sd(w: Weeks) -> Weeks:
     log = np.log(w)
     return np.exp(-0.880034 + w**2 * (0.0631165 - 0.0317136 * log + 0.00408302 * log**2))
 
 
-def _hc_sd(w: float) -> float:
+def _hc_sd(w: Weeks) -> Weeks:
     log = np.log(w)
     return 1.98735 + w**3 * (0.0136772 - 0.00726264 * log + 0.000976253 * log**2)
 
@@ -60,9 +76,12 @@ CISTERNA_MAGNA = Chart(
     lambda w: 2.098095 - 239.0659 / w**2 - 0.0000001547 * w**3,
     lambda w: 0.2297936 + 8.1872 / w**2,
     log=True,
+    weeks=(15.0, 36.0),
 )
-ATRIUM = Chart(lambda w: 7.6, lambda w: 0.6)
+ATRIUM = Chart(lambda w: 7.6, lambda w: 0.6, weeks=(14.0, 38.0))
 CSP_WIDTH = Chart(lambda w: float(np.interp(w, [16, 28, 38], [3.2, 6.0, 5.8])), lambda w: 0.6)
+
+PUBLISHED = {"hc": HC, "bpd": BPD, "ofd": OFD, "tcd": TCD, "cisterna_magna": CISTERNA_MAGNA, "atrium": ATRIUM}
 
 
 def ellipse_circumference(a_mm: float, b_mm: float) -> float:

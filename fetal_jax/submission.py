@@ -5,16 +5,15 @@ The format, and what of it is documented, is in input_pipeline/builders/hc18/REA
 
 import csv
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 
 from fetal_jax.atomic import replacing_file
-from fetal_jax.ellipse import Ellipse, fit_mask
-from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.segmenter import Segmenter
+from fetal_jax.ellipse import Ellipse, fit_mask, largest_component
+from fetal_jax.evaluation import reader as readers
+from fetal_jax.evaluation.reader import Reader
 from fetal_jax.types import UserError
 from input_pipeline.dataset import Dataset
 
@@ -27,22 +26,29 @@ TYPICAL_SEMI_AXES = (0.290, 0.230)
 Row = Mapping[str, str | float]
 
 
-def submit(workdir: pathlib.Path, dataset: Dataset, out_csv: pathlib.Path, *, tta: bool = False) -> list[str]:
+def submit(
+    models: Sequence[pathlib.Path],
+    dataset: Dataset,
+    out_csv: pathlib.Path,
+    *,
+    tta: str = "none",
+    postprocess: str = "none",
+) -> list[str]:
     """Writes a row for each image of `dataset`, whole or not at all; returns what to tell the user of it.
 
-    `workdir` is that of a run, or its `model/`. With `tta` the model averages over an image and its mirror images. An
-    image in which the model finds no head gets a typical one, and a line that names it.
+    `models` are workdirs of runs, or their `model/`; several answer together. For `tta` and `postprocess` see
+    `reader.load`. An image in which no head is found gets a typical one, and a line that names it.
 
     Raises UserError if there is no model or it knows no head, pixels have no known size or are not square, or `out_csv`
     is a folder.
     """
-    segmenter = segmenters.load(str(workdir))
-    _check(segmenter, workdir, dataset)
+    reader = readers.load(models, tta, postprocess)
+    _check(reader, models[0], dataset)
     if out_csv.is_dir():
         raise UserError(f"--out {out_csv} is a folder: name a file in it, e.g. {out_csv / 'submission.csv'}")
     out_csv.parent.mkdir(parents=True, exist_ok=True)
     rows, notes = [], []
-    for name, mask, spacing_mm in _masks(segmenter.with_flips() if tta else segmenter, dataset):
+    for name, mask, spacing_mm in _masks(reader, dataset):
         try:
             ellipse = fit_mask(largest_component(mask))
         except ValueError as error:
@@ -55,8 +61,8 @@ def submit(workdir: pathlib.Path, dataset: Dataset, out_csv: pathlib.Path, *, tt
     return [*notes, f"{len(rows)} heads, mean HC {np.mean([hc_mm(r) for r in rows]):.1f} mm -> {out_csv}"]
 
 
-def _check(segmenter: Segmenter, workdir: pathlib.Path, dataset: Dataset) -> None:
-    classes = segmenter.card.facts.classes
+def _check(reader: Reader, workdir: pathlib.Path, dataset: Dataset) -> None:
+    classes = reader.card.facts.classes
     if HEAD not in classes:
         raise UserError(f"{workdir} segments {', '.join(classes[1:])}, no {HEAD}: give the workdir of a run on hc18")
     for name, spacing_mm in zip(dataset.index.names, dataset.index.spacing_mm.tolist(), strict=True):
@@ -64,21 +70,11 @@ def _check(segmenter: Segmenter, workdir: pathlib.Path, dataset: Dataset) -> Non
             raise UserError(f"{dataset.name}: {name} has no size of its square pixels: use hc18/official_test")
 
 
-def _masks(
-    segmenter: Segmenter, dataset: Dataset
-) -> Iterator[tuple[str, Bool[np.ndarray, "h w"], Float[np.ndarray, "2"]]]:
+def _masks(reader: Reader, dataset: Dataset) -> Iterator[tuple[str, Bool[np.ndarray, "h w"], Float[np.ndarray, "2"]]]:
     """Name, mask of the head and spacing of each image, by name."""
-    head = segmenter.card.facts.classes.index(HEAD)
+    head = reader.card.facts.classes.index(HEAD)
     for record in dataset.records(sorted(dataset.names)):
-        yield record.name, segmenter(record.image).labels == head, record.spacing_mm
-
-
-def largest_component(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The largest piece of a mask, by pixels that touch; an empty one stays empty."""
-    number, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    if number == 1:
-        return mask
-    return labels == 1 + statistics[1:, cv2.CC_STAT_AREA].argmax()
+        yield record.name, reader(record.image).labels == head, record.spacing_mm
 
 
 def typical_head(shape: tuple[int, int]) -> Ellipse:

@@ -11,6 +11,7 @@ import numpy as np
 from fetal_jax import config as configs
 from fetal_jax.atomic import replacing_file
 from fetal_jax.training.labellers import PseudoLabel
+from fetal_jax.training.stages import Stage
 from fetal_jax.types import UserError
 from input_pipeline.pipeline import PseudoLabels
 from input_pipeline.splits import Splits
@@ -55,6 +56,11 @@ class Workdir:
     def labelling(self, stage: str) -> pathlib.Path:
         return self.path / "labels" / f"{stage}.json"
 
+    def robustness(self) -> dict[str, Any]:
+        """What experiments/robustness.py found, under its own key; nothing where it has not run."""
+        path = self.path / "robustness.json"
+        return {"robustness": json.loads(path.read_text())} if path.is_file() else {}
+
     def save_labels(self, stage: str, answers: Sequence[PseudoLabel], record: dict[str, Any]) -> None:
         """Writes a labelling: the labels as arrays, and the record of what was kept and why the rest was not.
 
@@ -75,6 +81,11 @@ class Workdir:
         """The labels that a labelling wrote."""
         with np.load(self.labels(stage)) as arrays:
             return PseudoLabels(arrays["labels"], arrays["weights"].astype(np.float32), arrays["kept"])
+
+    def labelling_records(self, stages: Sequence[Stage]) -> list[dict[str, Any]]:
+        """What each labelling stage that has run did with the pool."""
+        records = [self.labelling_record(stage.name) for stage in stages if stage.labeller]
+        return [record for record in records if record]
 
     def labelling_record(self, stage: str) -> dict[str, Any] | None:
         """What a labelling kept and dropped; None if it has not run to its end."""

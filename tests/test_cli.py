@@ -41,6 +41,7 @@ def test_help_imports_nothing_heavy():
         (["--config.stages.decoder=4"], TINY, "config key 'stages.decoder' is a group"),
         (["--config.batch_size=many"], TINY, "config key 'batch_size' must be of type int: got 'many'"),
         (["--config.split.labelled=0"], TINY, "split.labelled is 0: ask for at least 1 labelled image"),
+        (["--config.split.test=0"], TINY, "split.test is 0: it must be at least 1"),
         (["--config.split.test=900"], TINY, "split.test asks for 900 images but only"),
         (["--config.model.name=case_net"], TINY, "'case_net'"),
         (["--config.dataset=hc81"], TINY, "dataset 'hc81' is unknown"),
@@ -95,6 +96,61 @@ def test_a_folder_that_is_no_workdir_is_named(command, data_dir, tmp_path, capsy
     assert run("--data-dir", data_dir, command, "--workdir", tmp_path / "nothing", *extra) == 2
     assert str(tmp_path / "nothing") in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_workdir_whose_run_has_just_begun_is_not_evaluated(data_dir, tmp_path, capsys):
+    """It has a config and a split, and no checkpoint of a finished stage."""
+    from fetal_jax import config
+    from fetal_jax.experiment import Experiment
+    from fetal_jax.workdir import Workdir
+
+    sizes = {"labelled": "8", "unlabelled": "4", "validation": "3", "test": "3"}
+    settings = config.load(TINY, [(f"split.{part}", size) for part, size in sizes.items()])
+    experiment, workdir = Experiment(settings, data_dir), tmp_path / "run"
+    workdir.mkdir()
+    Workdir(workdir).claim(settings, experiment.splits, experiment.dataset.subjects)
+    for extra in ([], ["--tta", "auto", "--explain", "2"]):
+        assert run("--data-dir", data_dir, "evaluate", "--workdir", workdir, *extra) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == f"fetal-jax: {workdir} has no finished stage: run fetal-jax train with this --workdir first"
+    assert sorted(path.name for path in workdir.iterdir()) == [".lock", "config.json", "splits.json"]
+    assert run("predict", "--workdir", workdir, "--out", tmp_path / "out", tmp_path / "a.png") == 2
+    assert f"{workdir} has no model" in capsys.readouterr().err
+    assert run("compare", workdir, tmp_path / "other") == 2
+    assert f"{workdir} has no per_image.csv: run fetal-jax evaluate" in capsys.readouterr().err
+
+
+def test_tables_of_published_scores_are_checked(tmp_path, capsys):
+    table = tmp_path / "scores.csv"
+    table.write_text("method,precision,recall,dice\nA,0.9,0.9,0.9\n")
+    assert run("check-table", table) == 0
+    capsys.readouterr()
+    assert run("check-table", tmp_path / "missing.csv") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "missing.csv") in line
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda mask: mask[:-3], r"S01_a.png"),
+        (lambda mask: mask + 9, r"S01_a.png"),
+    ],
+    ids=["of another size", "with a label that is no class"],
+)
+def test_masks_that_do_not_fit_are_refused_when_they_are_prepared(tmp_path, capsys, damage, message):
+    import cv2
+
+    from input_pipeline.builders.folder.dummy import dummy_data
+
+    source = tmp_path / "source"
+    dummy_data(source)
+    path = source / "masks" / "S01_a.png"
+    cv2.imwrite(str(path), damage(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+    (source / "dataset.json").write_text('{"classes": ["background", "head"]}')
+    assert run("--data-dir", tmp_path / "data", "data", "prepare", "folder", "--source", source) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_a_source_that_is_wrong_leaves_no_dataset(tmp_path, capsys):

@@ -1,17 +1,30 @@
 """The whole path through the command line, on the tiny phantom: one run left alone, one that everything happens to."""
 
 import csv
+import dataclasses
+import functools
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import cv2
+import jax
 import numpy as np
 import pytest
+
+import fetal_jax
+from fetal_jax import examples
+from fetal_jax.cli import main
+from fetal_jax.evaluation import reader as readers
+from fetal_jax.evaluation import segmenter as segmenters
+from fetal_jax.evaluation.explain.explanations import Explainer
+from input_pipeline.dataset import Dataset
+from input_pipeline.splits import Splits
 
 CONFIG = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32,labeller=naive"
 SETTINGS = {
@@ -93,21 +106,174 @@ def test_a_run_leaves_what_it_promises(whole):
     assert (record["labeller"], record["n_pool"], record["n_kept"]) == ("naive", 6, 6)
 
 
-def test_evaluate_says_the_same_as_train_and_adds_flips(whole, data_dir, capsys):
-    from fetal_jax.cli import main
+@pytest.fixture
+def seeing(monkeypatch):
+    """After a few steps a network finds nothing. Here each finds what is brighter than a grey value of its own."""
 
+    def predict(variables, images):
+        total = sum(float(np.sum(leaf)) for leaf in jax.tree.leaves(variables.params))
+        foreground = np.clip(0.5 + 3 * (images - 0.25 - 0.1 * (total % 1)), 0, 1)
+        return np.concatenate([1 - foreground, foreground], -1)
+
+    monkeypatch.setattr(segmenters, "make_predict", lambda model, mesh: predict)
+
+
+def test_evaluate_says_the_same_as_train_and_adds_flips(whole, data_dir, capsys):
     before = json.loads((whole / "summary.json").read_text())
-    assert main(["--data-dir", str(data_dir), "evaluate", "--workdir", str(whole), "--tta"]) == 0
+    assert main(["--data-dir", str(data_dir), "evaluate", "--workdir", str(whole), "--tta", "flips"]) == 0
     after = json.loads((whole / "summary.json").read_text())
     assert "test_tta" in after
     assert after["test"] == before["test"]
     assert "retrain + flips dice" in capsys.readouterr().out
 
 
-def test_predict_writes_masks_of_the_images_own_size(whole, tmp_path):
-    import fetal_jax
-    from fetal_jax.cli import main
+def test_what_is_chosen_on_validation_is_told_and_the_worst_images_are_explained(whole, data_dir, seeing, monkeypatch):
+    # Of the ways to explain the one that compiles soonest; the others are in evaluation/test_explain.py.
+    monkeypatch.setattr(examples, "Explainer", functools.partial(Explainer, methods=("grad_cam",)))
+    command = ["--data-dir", str(data_dir), "evaluate", "--workdir", str(whole)]
+    assert main([*command, "--tta", "auto", "--explain", "2"]) == 0
+    summary, details = (json.loads((whole / f"{name}.json").read_text()) for name in ("summary", "details"))
+    assert (summary["tta"], summary["postprocess"]) == ("none", "none")
+    assert {"test_tta", "test_cleaned"} & set(summary) == set()
+    for kind, number in (("tta", 5), ("postprocess", 5)):
+        choice = details["choices"][kind]
+        assert choice["chosen"] == "none"
+        assert len(choice["candidates"]) == number
+        assert "too few to show" in choice["reason"] or "nothing that was tried changes" in choice["reason"]
+    report = (whole / "report.html").read_text()
+    assert report.count("Grad-CAM, ") >= 2
+    assert summary["test"]["defined"]["hd95_mm"] == summary["test"]["defined"]["dice"]
+    assert summary["intervals"]["per_image"]["dice"]["mean"] is None  # of one subject
+    assert 0 < details["curves"]["cerebellum"]["roc"]["auc"] < 1
+    assert set(details["biometry"]["measures"]) == {"tcd_mm"}
+    card = json.loads((whole / "model" / "model.json").read_text())
+    assert (card["tta"], card["postprocess"], card["intervals_mm"]) == ("none", "none", {})
+    rows = read_csv(whole / "biometry.csv"), read_csv(whole / "features.csv")
+    assert [len(table) for table in rows] == [3, 2 * 3]  # the head, of which nothing is known, and the cerebellum
+    assert [row["name"] for row in rows[0]] == json.loads((whole / "splits.json").read_text())["parts"]["test"]
 
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_answers_as_the_last_evaluation_did(whole, data_dir, tmp_path, seeing):
+    """What was told to be done to the answers is written down, and `auto` finds it there."""
+    command = ["--data-dir", str(data_dir), "evaluate", "--workdir", str(whole)]
+    assert main([*command, "--tta", "horizontal", "--postprocess", "largest"]) == 0
+    summary = json.loads((whole / "summary.json").read_text())
+    assert (summary["tta"], summary["postprocess"]) == ("horizontal", "largest")
+    assert summary["test_cleaned"]["pooled"]["precision"]["mean"] >= summary["test_tta"]["pooled"]["precision"]["mean"]
+    record = Dataset("fetal_phantom/tiny", data_dir, ["cerebellum"])[read_csv(whole / "per_image.csv")[0]["name"]]
+    cv2.imwrite(str(tmp_path / "head.png"), record.image)
+    masks = {}
+    for name in ("auto", "none"):
+        out = tmp_path / name
+        options = ["--tta", name, "--postprocess", name, str(tmp_path / "head.png")]
+        assert main(["predict", "--workdir", str(whole), "--out", str(out), *options]) == 0
+        masks[name] = cv2.imread(str(out / "head.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(masks["auto"], readers.load([whole], "horizontal", "largest")(record.image).labels)
+    np.testing.assert_array_equal(masks["none"], readers.load([whole])(record.image).labels)
+    assert cv2.connectedComponents(masks["auto"])[0] <= 2
+    found = read_csv(whole / "features.csv")[1]
+    assert (found["structure"], int(found["area_px"])) == ("cerebellum", int((masks["auto"] == 1).sum()))
+    assert main([*command, "--tta", "none", "--postprocess", "none"]) == 0
+    after = json.loads((whole / "summary.json").read_text())
+    assert {"test_tta", "test_cleaned"} & set(after) == set()
+    assert after["test"] == summary["test"]
+
+
+@pytest.fixture(scope="module")
+def unfinished(whole, data_dir, tmp_path_factory):
+    """The same run before it was trained on pseudo-labels, and evaluated."""
+    workdir = tmp_path_factory.mktemp("unfinished") / "unfinished"
+    shutil.copytree(whole, workdir)
+    shutil.rmtree(workdir / "stages" / "retrain")
+    assert main(["--data-dir", str(data_dir), "evaluate", "--workdir", str(workdir), "--postprocess", "none"]) == 0
+    return workdir
+
+
+def test_a_run_that_has_not_finished_says_so(unfinished, capsys):
+    summary = json.loads((unfinished / "summary.json").read_text())
+    assert (summary["final_stage"], list(summary["stages"])) == ("fine_tune", ["decoder", "fine_tune"])
+    assert "The run has not finished: these are the scores of stage fine_tune." in summary["warnings"]
+
+
+def test_runs_are_compared_image_by_image(whole, unfinished, tmp_path, capsys):
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    assert main(["compare", str(unfinished), str(whole), "--out", str(page)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "dice of 3 test images of 1 subjects"
+    assert lines[2].startswith("whole against unfinished")
+    assert "<html" in page.read_text()
+    means = [json.loads((run / "summary.json").read_text())["test"]["per_image"]["dice"] for run in (unfinished, whole)]
+    assert all(f"{mean['cerebellum']:.4f}" in lines[4] for mean in means)
+    assert main(["compare", str(unfinished), str(whole), "--metric", "hd95_mm", "--out", str(page)]) == 0
+
+
+def test_an_ensemble_is_scored_beside_the_run_itself(whole, unfinished, data_dir, tmp_path, seeing):
+    command = ["--data-dir", str(data_dir), "evaluate", "--workdir", str(whole), "--postprocess", "none"]
+    assert main(command) == 0
+    before = json.loads((whole / "summary.json").read_text())["test"]
+    assert main([*command, "--ensemble", str(unfinished)]) == 0
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["test"] == before
+    dataset = Dataset("fetal_phantom/tiny", data_dir, ["cerebellum"])
+    records = list(dataset.records(json.loads((whole / "splits.json").read_text())["parts"]["test"]))
+    together = readers.load([whole, unfinished])
+    pairs = [(together(record.image).labels == 1, record.labels == 1) for record in records]
+    dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]
+    assert summary["test_ensemble"]["per_image"]["dice"]["mean"] == pytest.approx(np.mean(dice), abs=1e-9)
+    assert summary["test_ensemble"]["per_image"]["dice"]["mean"] != before["per_image"]["dice"]["mean"] > 0
+    cv2.imwrite(str(tmp_path / "head.png"), records[0].image)
+    out = ["--out", str(tmp_path / "masks"), str(tmp_path / "head.png")]
+    assert main(["predict", "--workdir", str(whole), "--ensemble", str(unfinished), "--postprocess", "auto", *out]) == 0
+    mask = cv2.imread(str(tmp_path / "masks" / "head.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mask, together(records[0].image).labels)
+
+
+def test_what_cannot_be_evaluated_or_compared_is_told_in_a_line(whole, unfinished, data_dir, tmp_path, capsys):
+    """And the run is left as it was."""
+
+    def refused(*arguments):
+        capsys.readouterr()
+        assert main(["--data-dir", str(data_dir), *map(str, arguments)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    other = tmp_path / "other"
+    shutil.copytree(whole, other)
+    splits = Splits.load(whole / "splits.json")
+    test, pool = splits.parts["test"], splits.parts["unlabelled"]
+    dealt = dataclasses.replace(splits, parts=splits.parts | {"test": pool[:3], "unlabelled": (*test, *pool[3:])})
+    dealt.save(other / "splits.json")
+    table = (other / "per_image.csv").read_text()
+    for old, new in zip(test, pool, strict=False):
+        table = table.replace(old, new)
+    (other / "per_image.csv").write_text(table)
+
+    line = refused("compare", whole, other)
+    assert all(name in line for name in (*test, *pool[:3]))
+    assert "compare runs of" in line
+    assert "of the test images: leave it out" in refused("evaluate", "--workdir", whole, "--ensemble", other)
+    assert f"{tmp_path / 'no'}" in refused("evaluate", "--workdir", whole, "--ensemble", tmp_path / "no")
+    assert "is not how this dataset is dealt any more" in refused("evaluate", "--workdir", other)
+    assert "tta 'sideways' is unknown" in refused("evaluate", "--workdir", whole, "--tta", "sideways")
+    assert "postprocess 'polish' is unknown" in refused("evaluate", "--workdir", whole, "--postprocess", "polish")
+    assert "is not in" in refused("compare", unfinished, whole, "--metric", "dise")
+    shutil.rmtree(other / "stages")
+    splits.save(other / "splits.json")
+    assert "other has no finished stage: run fetal-jax train" in refused("evaluate", "--workdir", other)
+    (other / "summary.json").unlink()
+    assert "other has no summary.json: run fetal-jax evaluate" in refused("compare", whole, other)
+    after = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+    assert {path.name for path in after if after[path] != before.get(path)} == set()
+
+
+def test_predict_writes_masks_of_the_images_own_size(whole, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (70, 91), np.uint8)
     cv2.imwrite(str(tmp_path / "head.png"), image)
     out = tmp_path / "masks"

@@ -49,7 +49,7 @@ def read(path):
 def test_each_image_has_the_ellipse_of_its_head(workdir, tmp_path, bright_is_foreground):
     test_set, ellipses = white_heads(tmp_path / "source", tmp_path / "data")
     out = tmp_path / "new" / "folder" / "submission.csv"
-    lines = submission.submit(workdir, test_set, out)
+    lines = submission.submit([workdir], test_set, out)
     assert out.read_text().splitlines()[0] == HEADER
     rows = read(out)
     assert list(rows) == ["000_HC.png", "001_HC.png", "002_HC.png"]
@@ -69,8 +69,8 @@ def test_each_image_has_the_ellipse_of_its_head(workdir, tmp_path, bright_is_for
 
 def test_mirror_images_change_nothing_for_a_model_that_looks_at_single_pixels(workdir, tmp_path, bright_is_foreground):
     test_set, _ = white_heads(tmp_path / "source", tmp_path / "data")
-    for name, tta in (("plain.csv", False), ("flips.csv", True)):
-        submission.submit(workdir, test_set, tmp_path / name, tta=tta)
+    for name, tta in (("plain.csv", "none"), ("flips.csv", "flips")):
+        submission.submit([workdir], test_set, tmp_path / name, tta=tta)
     assert (tmp_path / "flips.csv").read_text() == (tmp_path / "plain.csv").read_text()
 
 
@@ -79,7 +79,7 @@ def test_only_the_largest_piece_counts(workdir, tmp_path, bright_is_foreground):
     mask = truth.fill(SHAPE)
     mask[2:12, 2:22] = 1
     test_set, _ = white_heads(tmp_path / "source", tmp_path / "data", {"001_HC": mask})
-    submission.submit(workdir, test_set, tmp_path / "out.csv")
+    submission.submit([workdir], test_set, tmp_path / "out.csv")
     size = float(test_set["001_HC"].spacing_mm[0])
     assert submission.hc_mm(read(tmp_path / "out.csv")["001_HC.png"]) == pytest.approx(
         truth.circumference() * size, rel=0.003
@@ -97,7 +97,7 @@ def test_the_largest_piece_by_pixels_that_touch():
 def test_an_image_without_a_head_gets_a_typical_one_and_is_named(workdir, tmp_path, bright_is_foreground):
     masks = {"001_HC": np.zeros(SHAPE, np.uint8), "002_HC": np.ones(SHAPE, np.uint8)}
     test_set, _ = white_heads(tmp_path / "source", tmp_path / "data", masks)
-    lines = submission.submit(workdir, test_set, tmp_path / "out.csv")
+    lines = submission.submit([workdir], test_set, tmp_path / "out.csv")
     for name, line in zip(masks, lines, strict=False):
         row, size = read(tmp_path / "out.csv")[f"{name}.png"], float(test_set[name].spacing_mm[0])
         assert line.startswith(f"warning: {name}: the predicted mask has 0 border points")
@@ -148,7 +148,7 @@ def test_rows_of_the_references_have_the_published_circumference(tmp_path):
 def test_a_failed_write_leaves_the_old_table(workdir, tmp_path, bright_is_foreground, monkeypatch):
     test_set, _ = white_heads(tmp_path / "source", tmp_path / "data")
     out = tmp_path / "out" / "submission.csv"
-    submission.submit(workdir, test_set, out)
+    submission.submit([workdir], test_set, out)
     before = out.read_bytes()
 
     def fail(*args, **kwargs):
@@ -156,7 +156,7 @@ def test_a_failed_write_leaves_the_old_table(workdir, tmp_path, bright_is_foregr
 
     monkeypatch.setattr(csv, "writer", fail)
     with pytest.raises(OSError, match="disk full"):
-        submission.submit(workdir, test_set, out)
+        submission.submit([workdir], test_set, out)
     assert out.read_bytes() == before
     assert [p.name for p in out.parent.iterdir()] == ["submission.csv"]
 
@@ -164,16 +164,16 @@ def test_a_failed_write_leaves_the_old_table(workdir, tmp_path, bright_is_foregr
 def test_what_cannot_be_submitted_is_refused_before_anything_is_segmented(workdir, tmp_path, card, small_network):
     test_set, _ = white_heads(tmp_path / "source", tmp_path / "data")
     with pytest.raises(UserError, match="has no model"):
-        submission.submit(tmp_path / "nowhere", test_set, tmp_path / "out.csv")
+        submission.submit([tmp_path / "nowhere"], test_set, tmp_path / "out.csv")
     segmenters.save(tmp_path / "other", card, small_network[1])
     with pytest.raises(UserError, match="other segments cerebellum, no head: give the workdir of a run on hc18"):
-        submission.submit(tmp_path / "other", test_set, tmp_path / "out.csv")
+        submission.submit([tmp_path / "other"], test_set, tmp_path / "out.csv")
     with pytest.raises(UserError, match="is a folder: name a file in it"):
-        submission.submit(workdir, test_set, tmp_path)
+        submission.submit([workdir], test_set, tmp_path)
     for spacing_mm in ([0, 0], [0.1, 0.2]):
         test_set.index = dataclasses.replace(test_set.index, spacing_mm=np.float32([[1, 1], spacing_mm, [1, 1]]))
         with pytest.raises(UserError, match=f"{test_set.names[1]} has no size of its square pixels"):
-            submission.submit(workdir, test_set, tmp_path / "out.csv")
+            submission.submit([workdir], test_set, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -6,6 +6,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from fetal_jax import config, run
 from fetal_jax.cli import main
@@ -127,10 +128,41 @@ def test_predictions_of_files_are_those_that_were_scored(whole, folder, tmp_path
 
 
 def test_mirrored_predictions_are_averaged(whole, infants):
-    assert main(["--data-dir", str(infants), "evaluate", "--workdir", str(whole), "--tta"]) == 0
+    assert main(["--data-dir", str(infants), "evaluate", "--workdir", str(whole), "--tta", "flips"]) == 0
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["test_tta"]["pooled"]["dice"]["mean"] > 0.7
     assert summary["test_tta"]["pooled"]["dice"] != summary["test"]["pooled"]["dice"]
+
+
+def test_volumes_are_chosen_for_cleaned_and_measured_too(whole, infants, folder, tmp_path):
+    command = ["--data-dir", str(infants), "evaluate", "--workdir", str(whole)]
+    assert main([*command, "--tta", "auto", "--explain", "2"]) == 0
+    summary, details = (json.loads((whole / f"{name}.json").read_text()) for name in ("summary", "details"))
+    assert (summary["tta"], summary["postprocess"]) == ("none", "none")
+    reasons = [details["choices"][kind]["reason"] for kind in ("tta", "postprocess")]
+    assert all("1 validation subjects are too few" in r or "nothing that was tried changes" in r for r in reasons)
+    assert set(summary["test"]["per_image"]["hd95_mm"]) == {"csf", "gm", "wm", "mean"}
+    assert not [name for name in ("features.csv", "biometry.csv") if (whole / name).exists()]
+    assert main([*command, "--tta", "none", "--postprocess", "largest"]) == 0
+    after = json.loads((whole / "summary.json").read_text())
+    assert after["test"] == summary["test"]
+    assert after["test_cleaned"]["pooled"]["dice"] != after["test"]["pooled"]["dice"]
+    out = tmp_path / "labels"
+    subject = str(folder / "24m" / "S000")
+    assert main(["predict", "--workdir", str(whole), "--postprocess", "auto", "--out", str(out), subject]) == 0
+    found = np.asarray(nibabel.load(next(out.glob("*.nii.gz"))).dataobj)
+    assert [ndimage.label(found == i, np.ones((3, 3, 3)))[1] for i in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_what_only_images_can_do_is_refused(whole, infants, capsys):
+    def refused(*options):
+        capsys.readouterr()
+        assert main(["--data-dir", str(infants), "evaluate", "--workdir", str(whole), *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert "tta 'scales' is for images, this model takes volumes" in refused("--tta", "scales")
+    assert "postprocess 'anatomy' is unknown for csf, gm, wm" in refused("--postprocess", "anatomy")
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 SIZE_INCHES = (5.6, 2.7)
+WIDE_INCHES, SQUARE_INCHES = (4.6, 2.4), (4.4, 3.2)  # half a page wide; small, so that letters are large
 MOST_POINTS = 400  # of a curve; a longer one is averaged in blocks
 INK, GRID = "#4a5568", "#e2e8f0"
-COLOURS = ("#1d4ed8", "#d97706", "#0f766e", "#9333ea")
-KEPT_COLOUR, DROPPED_COLOUR = "#0f766e", "#c2410c"
+COLOURS = ("#1d4ed8", "#d97706", "#0f766e", "#9333ea", "#be123c", "#475569")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))  # for more curves than colours
+FIRST_COLOUR, SECOND_COLOUR = "#0f766e", "#c2410c"  # of a histogram
 
 LOSSES = ("loss", "supervised", "consistency")
 
@@ -46,7 +48,8 @@ def of_labelling(images: Sequence[dict]) -> list[dict]:
     ):
         groups = [[image[key] for image in images if image["kept"] == kept] for kept in (True, False)]
         if any(groups):
-            charts.append({"title": label, "svg": histogram(*groups, label=label.lower())})
+            named = {f"{name} ({len(group)})": group for name, group in zip(("kept", "dropped"), groups, strict=True)}
+            charts.append({"title": label, "svg": histogram(named, label=label.lower(), unit="images")})
     return charts
 
 
@@ -62,7 +65,7 @@ def curves(
     limits: tuple[float, float] | None = None,
 ) -> Markup:
     """An SVG of values over steps, one curve a name; a dashed line where a stage (step, name) begins."""
-    figure, axes = _new_axes("step", label)
+    figure, axes = _new_axes("step", label, WIDE_INCHES)
     for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
         steps, values = _thin(np.asarray(steps, float), np.asarray(values, float))
         mark = "o" if len(steps) <= 60 else None
@@ -74,33 +77,57 @@ def curves(
         place = {"xy": (step, 1), "xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
         axes.annotate(name, **place, xytext=(2, 3 + 9 * (i % 2)), fontsize=7.5, color=INK, parse_math=False)
     if len(lines) > 1:
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        _legend(axes)
     return _to_svg(figure)
 
 
-def histogram(kept: Sequence[float], dropped: Sequence[float], *, label: str, bins: int = 24) -> Markup:
-    """An SVG of the counts of two stacked groups over the values of `label`."""
-    figure, axes = _new_axes(label, "images")
-    groups = [np.asarray(kept, float), np.asarray(dropped, float)]
-    names = [f"kept ({len(groups[0])})", f"dropped ({len(groups[1])})"]
-    edges = np.histogram_bin_edges(np.concatenate(groups), bins=bins)
-    axes.hist(groups, edges, stacked=True, color=[KEPT_COLOUR, DROPPED_COLOUR], label=names, rwidth=0.92, zorder=3)
+def histogram(groups: Mapping[str, Sequence[float]], *, label: str, unit: str, bins: int = 24) -> Markup:
+    """An SVG of the counts of one or two stacked groups over the values of `label`."""
+    figure, axes = _new_axes(label, unit, WIDE_INCHES)
+    values = [np.asarray(group, float) for group in groups.values()]
+    edges = np.histogram_bin_edges(np.concatenate(values), bins=bins)
+    colours = [FIRST_COLOUR, SECOND_COLOUR][: len(values)]
+    axes.hist(values, edges, stacked=True, color=colours, label=list(groups), rwidth=0.92, zorder=3)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    _legend(axes)
     return _to_svg(figure)
 
 
-def _new_axes(x_label: str, y_label: str):
-    figure = Figure(figsize=SIZE_INCHES, layout="constrained")  # not pyplot: no hidden global figure
-    axes = figure.subplots()
-    axes.set_xlabel(x_label, color=INK, fontsize=8.5)
-    axes.set_ylabel(y_label, color=INK, fontsize=8.5)
-    axes.tick_params(colors=INK, labelsize=8, length=0)
-    axes.xaxis.get_major_locator().set_params(integer=x_label == "step")
-    axes.grid(axis="y", color=GRID, lw=0.8)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color("#94a3b8")
-    return figure, axes
+def styles(number: int) -> list[dict]:
+    """So many line styles, no two alike as long as colours and dashes last."""
+    return [{"color": COLOURS[i % len(COLOURS)], "ls": DASHES[i // len(COLOURS) % len(DASHES)]} for i in range(number)]
+
+
+def _new_axes(x_label: str, y_label: str, size: tuple[float, float] = SIZE_INCHES, rows: Sequence[float] = (1,)):
+    """A figure and its axes; of several rows of these heights, a list of axes that share their x."""
+    figure = Figure(figsize=size, layout="constrained")  # not pyplot: no hidden global figure
+    found = figure.subplots(len(rows), sharex=True, height_ratios=rows, squeeze=False)[:, 0]
+    for axes in found:
+        axes.tick_params(colors=INK, labelsize=8, length=0, which="both")
+        axes.grid(axis="y", color=GRID, lw=0.8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.spines["bottom"].set_color("#94a3b8")
+    found[-1].set_xlabel(x_label, color=INK, fontsize=8.5, parse_math=False)
+    found[0].set_ylabel(y_label, color=INK, fontsize=8.5, parse_math=False)
+    found[-1].xaxis.get_major_locator().set_params(integer=x_label == "step")
+    return figure, found[0] if len(found) == 1 else list(found)
+
+
+def _legend(axes, place=None, **options) -> None:
+    """The names of what is in the axes, in there or in the `place` given. A dollar sign in a name is no formula."""
+    handles, names = axes.get_legend_handles_labels()
+    if not names:
+        return
+    legend = (place or axes).legend(handles, names, frameon=False, fontsize=8, labelcolor=INK, **options)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _some(values: np.ndarray) -> np.ndarray:
+    """As many of a curve's points as are drawn, its ends among them."""
+    if len(values) <= MOST_POINTS:
+        return values
+    return values[np.linspace(0, len(values) - 1, MOST_POINTS).round().astype(int)]
 
 
 def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,6 +142,6 @@ def _to_svg(figure: Figure) -> Markup:
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "fetal_jax"}):
-        figure.savefig(text, format="svg", metadata=nothing, transparent=True)
+        figure.savefig(text, format="svg", metadata=nothing, transparent=True, dpi=150)
     svg = text.getvalue()
     return Markup(svg[svg.index("<svg") :])

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fetal_jax.evaluation import segmenter as segmenters
+from fetal_jax.evaluation import reader as readers
+from fetal_jax.evaluation.measurements import Normal, measurements, read_detector
 from fetal_jax.evaluation.paths import check_outputs, reading
 from fetal_jax.evaluation.pictures import outline, write_png
+from fetal_jax.evaluation.reader import Reader
 from fetal_jax.evaluation.scans import predict_scans
-from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
+from fetal_jax.evaluation.segmenter import ModelCard, Segmentation
 from fetal_jax.evaluation.tables import Row, write_table
 from fetal_jax.types import UserError
 from input_pipeline.formats import KIND_OF, Stack, read, stem
@@ -19,13 +21,15 @@ SUFFIXES = tuple(KIND_OF)
 
 
 def predict_files(
-    model: pathlib.Path,
+    model: pathlib.Path | Sequence[pathlib.Path],
     paths: Sequence[pathlib.Path],
     out: pathlib.Path,
     *,
     overlay: bool = False,
-    tta: bool = False,
+    tta: str = "none",
+    postprocess: str = "none",
     spacing_mm: float | None = None,
+    ga_weeks: float | None = None,
 ) -> Iterator[str]:
     """Segments images, or the scans of a network of volumes (`predict_scans`); yields a line for each.
 
@@ -33,46 +37,55 @@ def predict_files(
     `spacing_mm`, else its own, else unknown. A volume or film is segmented frame by frame (a NIfTI along its last axis)
     and its frames are called NAME_000, NAME_001, ...; other files NAME.
 
-    Writes `out/NAME.png` (class ids 0..C-1, native size) whatever the format, `out/NAME_overlay.png` if `overlay`, and
-    `out/predictions.csv` with a row a frame and class. Every input is read once before anything is written, and one is
-    in memory at a time.
+    `model` is a workdir or its `model/`, or several that answer together (evaluation.ensemble). `tta` and `postprocess`
+    are names of evaluation.tta and evaluation.postprocess; "auto" is what the run chose on its validation images.
 
-    Raises UserError naming the file that is missing, cannot be read, or would overwrite another's mask.
+    Writes `out/NAME.png` (class ids 0..C-1, native size) whatever the format, `out/NAME_overlay.png` if `overlay`,
+    `out/predictions.csv` with a row a frame and class, and `out/measurements.csv` with a row a frame: sizes, age, and
+    what is unusual at `ga_weeks` (see evaluation.measurements). Every input is read once before anything is written,
+    and one is in memory at a time.
+
+    Raises UserError naming the file that is missing, cannot be read, or would overwrite another's mask, or a name that
+    is unknown.
     """
-    segmenter = segmenters.load(str(model))
-    segmenter = segmenter.with_flips() if tta else segmenter
+    models = [model] if isinstance(model, pathlib.Path) else model
+    reader = readers.load(models, tta, postprocess)
     if spacing_mm is not None and not 0 < spacing_mm < math.inf:
         raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
-    if segmenter.card.facts.dims == 3:
+    if reader.card.facts.dims == 3:
         if spacing_mm is not None:
             raise UserError(f"--spacing is {spacing_mm}: a volume has its own, leave it out")
-        yield from predict_scans(segmenter, paths, out, overlay=overlay)
+        yield from predict_scans(reader, paths, out, overlay=overlay)
         return
     files = _image_files(paths)
     frames = [(file, name) for file in files for name in _frame_names(file, _read(file))]
     endings = (".png", "_overlay.png") if overlay else (".png",)
     check_outputs(((file, name + ending) for file, name in frames for ending in endings), out)
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    normal = Normal(read_detector(models[0]), ga_weeks)
+    rows, measured = [], []
     for file in files:
-        for line, new in _predict_file(file, segmenter, out, spacing_mm, overlay):
-            rows += new
+        for line, of_classes, of_frame in _predict_file(file, reader, out, spacing_mm, overlay, normal):
+            rows += of_classes
+            measured.append(of_frame)
             yield line
     write_table(out / "predictions.csv", rows)
+    write_table(out / "measurements.csv", measured)
 
 
 def _predict_file(
-    file: pathlib.Path, segmenter: Segmenter, out: pathlib.Path, spacing_mm: float | None, overlay: bool
-) -> Iterator[tuple[str, list[Row]]]:
-    """Writes what belongs to each frame; yields its line and its rows. Nothing of the file stays in memory."""
+    file: pathlib.Path, reader: Reader, out: pathlib.Path, spacing_mm: float | None, overlay: bool, normal: Normal
+) -> Iterator[tuple[str, list[Row], Row]]:
+    """Writes what belongs to each frame; yields its line, its rows by class and its measurements, one at a time."""
     stack = _read(file)
     spacing = (spacing_mm, spacing_mm) if spacing_mm else stack.spacing_mm
     for name, image in zip(_frame_names(file, stack), stack.grey(), strict=True):
-        answer = segmenter(image, spacing)
+        answer = reader(image, spacing)
         write_png(out / f"{name}.png", answer.labels)
         if overlay:
-            write_png(out / f"{name}_overlay.png", _drawn(image, answer, segmenter))
-        yield f"{file} -> {out / name}.png", _rows(name, file, answer, segmenter)
+            write_png(out / f"{name}_overlay.png", _drawn(image, answer, reader.card))
+        measured = measurements(name, image, answer, reader.card, spacing, normal)
+        yield f"{file} -> {out / name}.png", _rows(name, file, answer, reader.card), measured
 
 
 def _image_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -105,13 +118,13 @@ def _frame_names(file: pathlib.Path, stack: Stack) -> list[str]:
     return [f"{name}_{i:03d}" for i in range(len(stack.frames))] if stack.is_volume else [name]
 
 
-def _drawn(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.ndarray:
-    return outline(image, [(answer.labels, segmenter.card.facts.colours)])
+def _drawn(image: np.ndarray, answer: Segmentation, card: ModelCard) -> np.ndarray:
+    return outline(image, [(answer.labels, card.facts.colours)])
 
 
-def _rows(name: str, file: pathlib.Path, answer: Segmentation, segmenter: Segmenter) -> list[Row]:
+def _rows(name: str, file: pathlib.Path, answer: Segmentation, card: ModelCard) -> list[Row]:
     rows = []
-    for i, structure in enumerate(segmenter.card.facts.classes):
+    for i, structure in enumerate(card.facts.classes):
         if i:
             mask = answer.labels == i
             area = answer.area_mm2[structure]

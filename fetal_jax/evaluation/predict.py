@@ -8,14 +8,12 @@ from flax import linen as nn
 from jaxtyping import Float, UInt8
 
 from fetal_jax import classes
+from fetal_jax.evaluation.tta import Predict
 from fetal_jax.mesh import compiler_options, copied_to, split_over
+from fetal_jax.models.draws import draw
 from fetal_jax.types import Array, Variables
 from input_pipeline.augment import median_blur
 from input_pipeline.transforms import Geometry, to_range
-
-Predict = Callable[[Variables, Array], jax.Array]
-# As it is, and its mirror images, by dimensions: axes of a batch [b h w c] or, from right to left only, [b d h w c].
-FLIPS = {2: ((), (2,), (1,)), 3: ((), (1,))}
 
 
 def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
@@ -33,6 +31,22 @@ def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
     )
 
 
+def make_dropout_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Callable[..., jax.Array]:
+    """Compiled (key, variables, images [b *space c]) -> class probabilities of one draw of the dropout."""
+
+    def predict(key: jax.Array, variables: Variables, images: Array) -> jax.Array:
+        logits = draw(model, variables, images, key)
+        return classes.with_background(classes.probabilities(logits))
+
+    whole = copied_to(mesh)
+    return jax.jit(
+        predict,
+        in_shardings=(whole, whole, split_over(mesh)),
+        out_shardings=whole,
+        compiler_options=compiler_options(mesh),
+    )
+
+
 def network_input(
     image: UInt8[np.ndarray, "h w c"], size: int, blur: int, intensity: str = "unit"
 ) -> Float[np.ndarray, "size size c"]:
@@ -42,17 +56,6 @@ def network_input(
     """
     net = Geometry.fit(image.shape[:2], size).image_to_net(image)
     return to_range((median_blur(net, blur) if blur else net).astype(np.float32) / 255, intensity)
-
-
-def with_flips(predict: Predict) -> Predict:
-    """Test-time augmentation: the mean of the predictions of an image and its mirror images."""
-
-    def averaged(variables: Variables, images: Array) -> np.ndarray:
-        flips = FLIPS[images.ndim - 2]
-        views = [np.flip(predict(variables, np.ascontiguousarray(np.flip(images, f))), f) for f in flips]
-        return np.mean(views, axis=0)
-
-    return averaged
 
 
 def predict_all(

@@ -9,7 +9,8 @@ import numpy as np
 from fetal_jax.atomic import replacing_file
 from fetal_jax.evaluation.paths import check_outputs, reading
 from fetal_jax.evaluation.pictures import outline, write_png
-from fetal_jax.evaluation.segmenter import Segmentation, Segmenter
+from fetal_jax.evaluation.reader import Reader
+from fetal_jax.evaluation.segmenter import ModelCard, Segmentation
 from fetal_jax.evaluation.tables import Row, write_table
 from fetal_jax.types import UserError
 from input_pipeline.formats import SUFFIXES, stem
@@ -40,7 +41,7 @@ class Scan:
         return np.stack(channels, axis=-1), volumes[0]
 
 
-def predict_scans(segmenter: Segmenter, paths: Sequence[Path], out: Path, *, overlay: bool) -> Iterator[str]:
+def predict_scans(reader: Reader, paths: Sequence[Path], out: Path, *, overlay: bool) -> Iterator[str]:
     """Segments scans; yields a line for each.
 
     A network of one channel takes NIfTI files, or folders of them; one of two takes folders, however deep, in which T1w
@@ -53,7 +54,7 @@ def predict_scans(segmenter: Segmenter, paths: Sequence[Path], out: Path, *, ove
 
     Raises UserError naming the file that is missing, cannot be read, or would overwrite another's labels.
     """
-    scans = find_scans(paths, segmenter.card.facts.channels)
+    scans = find_scans(paths, reader.card.facts.channels)
     check_outputs(((scan.files[0], f"{scan.name}.nii.gz") for scan in scans), out)
     for scan in scans:
         scan.read()
@@ -61,12 +62,12 @@ def predict_scans(segmenter: Segmenter, paths: Sequence[Path], out: Path, *, ove
     rows: list[Row] = []
     for scan in scans:
         image, volume = scan.read()
-        answer = segmenter(image, volume.spacing_mm)
+        answer = reader(image, volume.spacing_mm)
         with replacing_file(out / f"{scan.name}.nii.gz") as partial:
             partial.write_bytes(labels_file(answer.labels, volume, scan.files[0]))
         if overlay:
-            write_png(out / f"{scan.name}_overlay.png", _middle(image, answer, segmenter))
-        rows += _rows(scan, answer, segmenter)
+            write_png(out / f"{scan.name}_overlay.png", _middle(image, answer, reader.card))
+        rows += _rows(scan, answer, reader.card)
         yield f"{scan.files[0]} -> {out / scan.name}.nii.gz"
     write_table(out / "predictions.csv", rows)
 
@@ -113,16 +114,16 @@ def _is_nifti(file: Path) -> bool:
     return file.name.lower().endswith(SUFFIXES["NIfTI"]) and not file.name.startswith(".") and file.is_file()
 
 
-def _middle(image: np.ndarray, answer: Segmentation, segmenter: Segmenter) -> np.ndarray:
+def _middle(image: np.ndarray, answer: Segmentation, card: ModelCard) -> np.ndarray:
     """The outlines of the middle slice."""
     middle = len(image) // 2
     grey = (image[middle, ..., 0] >> 8).astype(np.uint8)
-    return outline(grey, [(answer.labels[middle], segmenter.card.facts.colours)])
+    return outline(grey, [(answer.labels[middle], card.facts.colours)])
 
 
-def _rows(scan: Scan, answer: Segmentation, segmenter: Segmenter) -> list[Row]:
+def _rows(scan: Scan, answer: Segmentation, card: ModelCard) -> list[Row]:
     rows = []
-    for i, structure in enumerate(segmenter.card.facts.classes):
+    for i, structure in enumerate(card.facts.classes):
         if i:
             mask, size = answer.labels == i, answer.volume_ml[structure]
             rows.append(

@@ -4,15 +4,16 @@ import csv
 import dataclasses
 import pathlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from fetal_jax.atomic import replacing_file
-from fetal_jax.metrics.aggregate import aggregate
-from fetal_jax.metrics.overlap import METRICS, Counts, count, scores
+from fetal_jax.metrics.aggregate import absent, aggregate
+from fetal_jax.metrics.overlap import Counts, count, scores
 from fetal_jax.types import UserError
 
 Probabilities = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
@@ -26,22 +27,32 @@ class Labelled(Protocol):
     subject: str
     image: np.ndarray
     labels: np.ndarray
+    spacing_mm: np.ndarray  # by axis; 0 is unknown
+    about: Mapping[str, Any]  # what else its dataset knows
 
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """The counts of a set of images, in order."""
+    """The counts of a set of images, in order, and their distances where they were measured."""
 
     names: tuple[str, ...]
     subjects: tuple[str, ...]
     classes: tuple[str, ...]  # foreground
     counts: Counts  # [images classes]
+    distances: Mapping[str, Float[np.ndarray, "images classes"]] = dataclasses.field(default_factory=dict)
+    pooled_distances: Mapping[str, Float[np.ndarray, " classes"]] = dataclasses.field(default_factory=dict)
+
+    def values(self) -> dict[str, Float[np.ndarray, "images classes"]]:
+        """Every metric of every image; NaN where it is undefined."""
+        return scores(self.counts) | dict(self.distances)
 
     def summary(self) -> dict[str, Any]:
         """The three averages: see metrics.aggregate."""
-        return aggregate(self.counts, self.subjects, self.classes)
+        pooled = scores(jax.tree.map(lambda x: np.sum(x, axis=0), self.counts)) | dict(self.pooled_distances)
+        averages = aggregate(self.values(), pooled, self.subjects, self.classes)
+        return {**averages, "absent": absent(self.counts, self.classes)}
 
-    def dice(self) -> np.ndarray:
+    def dice(self) -> Float[np.ndarray, " images"]:
         """Mean Dice over the defined classes of each image; NaN where every class is absent from both."""
         values = scores(self.counts)["dice"]
         defined = ~np.isnan(values)
@@ -49,44 +60,72 @@ class Scored:
         return np.where(number == 0, np.nan, np.where(defined, values, 0).sum(1) / np.maximum(number, 1))
 
 
-def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]) -> Scored:
-    """Segments every record once and counts its pixels. `classes` has the background first.
+def answers(
+    probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]
+) -> Iterator[tuple[Labelled, Float[np.ndarray, "*space c"]]]:
+    """Each record with the network's probabilities, in order. `classes` has the background first.
 
-    Raises UserError if there is no record, FloatingPointError if a probability is not a number.
+    Raises UserError if there is no record, or a reference has another size than its image or a label that is no class;
+    FloatingPointError if a probability is not a number.
     """
     waiting: deque[Labelled] = deque()
+    found = False
 
     def images() -> Iterator[np.ndarray]:
         for record in records:
+            _check(record, classes)
             waiting.append(record)
             yield record.image
 
-    names, subjects, counts = [], [], []
     for probs in probabilities(images()):
         record = waiting.popleft()
         if not np.isfinite(probs).all():
             raise FloatingPointError(f"the probabilities of {record.name} are not numbers")
-        counts.append(count(_flat(probs.argmax(-1)), _flat(record.labels), len(classes)))
-        names.append(record.name)
-        subjects.append(record.subject)
-    if not names:
+        found = True
+        yield record, probs
+    if not found:
         raise UserError("the part to evaluate has no image: raise split.test")
-    stacked = jax.tree.map(lambda *rows: np.stack(rows), *counts)
-    return Scored(tuple(names), tuple(subjects), tuple(classes[1:]), stacked)
 
 
-def _flat(labels: np.ndarray) -> np.ndarray:
-    """The pixels or voxels as rows, in two axes: what is counted over."""
-    return labels.reshape(len(labels), -1)
+def _check(record: Labelled, classes: Sequence[str]) -> None:
+    space = record.image.shape[: record.labels.ndim]
+    if record.labels.shape != space:
+        raise UserError(f"{record.name}: the reference is {record.labels.shape}, its image {space}: prepare it again")
+    if record.labels.size and int(record.labels.max()) >= len(classes):
+        raise UserError(
+            f"{record.name}: the reference has label {int(record.labels.max())}, but the classes are 0 to "
+            f"{len(classes) - 1} ({', '.join(classes)}): prepare it again with the classes it has"
+        )
+
+
+def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]) -> Scored:
+    """Segments every record once and counts its pixels; nothing else is measured: see `answers`, and assess.py."""
+    rows = [
+        (record.name, record.subject, count_labels(probs.argmax(-1), record.labels, len(classes)))
+        for record, probs in answers(probabilities, records, classes)
+    ]
+    names, subjects, counts = zip(*rows, strict=True)
+    return Scored(names, subjects, tuple(classes[1:]), stack(counts))
+
+
+def count_labels(prediction: np.ndarray, labels: np.ndarray, num_classes: int) -> Counts:
+    """The counts of the pixels or voxels of one image, shape [classes]."""
+    rows = len(labels)
+    return count(prediction.reshape(rows, -1), labels.reshape(rows, -1), num_classes)
+
+
+def stack(counts: Sequence[Counts]) -> Counts:
+    """Counts of images, one below the other: shape [images classes]."""
+    return jax.tree.map(lambda *rows: np.stack(rows), *counts)
 
 
 def write_per_image(path: pathlib.Path, scored: Scored) -> None:
     """A row an image and class: name, subject, class and the metrics; an undefined metric is an empty cell."""
-    values = scores(scored.counts)
+    values = scored.values()
     with replacing_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["name", "subject", "class", *METRICS])
+        writer.writerow(["name", "subject", "class", *values])
         for i, (name, subject) in enumerate(zip(scored.names, scored.subjects, strict=True)):
             for c, label in enumerate(scored.classes):
-                cells = [values[metric][i, c] for metric in METRICS]
+                cells = [of_images[i, c] for of_images in values.values()]
                 writer.writerow([name, subject, label, *("" if np.isnan(x) else f"{x:.6f}" for x in cells)])

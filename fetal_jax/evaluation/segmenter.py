@@ -5,6 +5,7 @@ what its classes are, what it was trained on, and the SHA-256 of the weights).
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -21,10 +22,13 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fetal_jax import mesh as meshes
+from fetal_jax import rngs
 from fetal_jax.atomic import replacing_folder, surviving_folder
-from fetal_jax.evaluation.predict import Predict, make_predict, network_input, predict_all, with_flips
+from fetal_jax.evaluation.predict import make_dropout_predict, make_predict, network_input, predict_all
+from fetal_jax.evaluation.tta import PLAIN, Look, Predict, averaged, looks
 from fetal_jax.evaluation.views import Square, Tiles, View
 from fetal_jax.models import build_model
+from fetal_jax.models.draws import has_draws
 from fetal_jax.types import DatasetFacts, UserError, Variables
 
 MM3_PER_ML = 1000
@@ -41,6 +45,9 @@ class ModelCard:
     splits_hash: str
     stage: str
     intensity: str = "unit"  # a name of input_pipeline.transforms.INTENSITIES
+    tta: str = "none"  # what was chosen on the validation images: a name of evaluation.tta
+    postprocess: str = "none"  # alike: a name of evaluation.postprocess
+    intervals_mm: dict[str, float] = dataclasses.field(default_factory=dict)  # half-widths at 90 %, by measure
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -62,21 +69,69 @@ class Segmentation:
     volume_ml: dict[str, float | None]  # of a volume, alike
 
 
+def segmentation(
+    probs: Float[np.ndarray, "*space c"],
+    classes: Sequence[str],
+    spacing_mm: Sequence[float] | Float[np.ndarray, " dims"] | None = None,
+    labels: UInt8[np.ndarray, "*space"] | None = None,
+) -> Segmentation:
+    """The answer that probabilities give, with the sizes of its structures; `labels`, where they were cleaned up."""
+    labels = probs.argmax(-1).astype(np.uint8) if labels is None else labels
+    pixel = float(np.prod(spacing_mm)) if spacing_mm is not None else 0.0
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    sizes = {name: float(counts[i]) * pixel if pixel else None for i, name in enumerate(classes) if i}
+    if labels.ndim == 2:
+        return Segmentation(labels, probs, sizes, {})
+    return Segmentation(labels, probs, {}, {name: size and size / MM3_PER_ML for name, size in sizes.items()})
+
+
 class Segmenter:
     """Weights and card, ready to call."""
 
-    def __init__(self, card: ModelCard, variables: Variables, *, batch_size: int = 1, predict: Predict | None = None):
+    def __init__(
+        self,
+        card: ModelCard,
+        variables: Variables,
+        *,
+        batch_size: int = 1,
+        predict: Predict | None = None,
+        looks: Sequence[Look] = (PLAIN,),
+    ):
         self.card, self._variables, self._batch_size = card, variables, batch_size
-        self._predict = predict or make_predict(build_model(**card.model), _mesh(batch_size))
+        self._plain = predict or make_predict(build_model(**card.model), _mesh(batch_size))
+        self._looks = tuple(looks)
+        self._predict = averaged(self._plain, self._looks)
 
-    def with_variables(self, variables: Variables) -> "Segmenter":
-        """The same network with other weights, without another compilation."""
-        return Segmenter(self.card, variables, batch_size=self._batch_size, predict=self._predict)
+    def _with(self, **changes: Any) -> "Segmenter":
+        same = {"card": self.card, "variables": self._variables, "predict": self._plain, "looks": self._looks}
+        return Segmenter(batch_size=self._batch_size, **(same | changes))
 
-    def with_flips(self) -> "Segmenter":
-        """The same network with flip test-time augmentation: three passes an image, two a volume."""
-        flipped = with_flips(self._predict)
-        return Segmenter(self.card, self._variables, batch_size=self._batch_size, predict=flipped)
+    def with_variables(self, variables: Variables, card: ModelCard | None = None) -> "Segmenter":
+        """The same network with other weights, and the card of those, without another compilation."""
+        return self._with(variables=variables, card=card or self.card)
+
+    def with_tta(self, name: str) -> "Segmenter":
+        """The same network with that test-time augmentation, in place of the one it had: see evaluation.tta.
+
+        Raises UserError if the name is unknown, or for images and this network takes volumes.
+        """
+        return self._with(looks=looks(name, self.card.facts.dims))
+
+    def each_look(self) -> "list[Segmenter]":
+        """A segmenter for each look of the test-time augmentation, whose mean this one is: for their spread."""
+        return [self._with(looks=(look,)) for look in self._looks]
+
+    def draws(self, n: int, seed: int = 0) -> "list[Segmenter]":
+        """The same network `n` times, each time with other units dropped (MC dropout); one compilation serves them all.
+
+        Raises UserError if the network drops nothing: all of them would say the same.
+        """
+        card, model = self.card, build_model(**self.card.model)
+        image = np.zeros((1, *(card.size,) * card.facts.dims, card.facts.channels), np.float32)
+        if not has_draws(model, self._variables, image):
+            raise UserError(f"{card.model['name']} has no dropout to draw from: set model.dropout and train it again")
+        predict, key = make_dropout_predict(model, _mesh(self._batch_size)), jax.random.key(seed)
+        return [self._with(predict=functools.partial(predict, rngs.step_key(key, "dropout", i))) for i in range(n)]
 
     def __call__(
         self,
@@ -89,16 +144,7 @@ class Segmenter:
         is of another type, or has another number of axes or channels, than the network was trained on.
         """
         (probs,) = self.probabilities([image])
-        labels = probs.argmax(-1).astype(np.uint8)
-        pixel = float(np.prod(spacing_mm)) if spacing_mm is not None else 0.0
-        sizes = {
-            name: float((labels == i).sum()) * pixel if pixel else None
-            for i, name in enumerate(self.card.facts.classes)
-            if i
-        }
-        if labels.ndim == 2:
-            return Segmentation(labels, probs, sizes, {})
-        return Segmentation(labels, probs, {}, {name: size and size / MM3_PER_ML for name, size in sizes.items()})
+        return segmentation(probs, self.card.facts.classes, spacing_mm)
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "*space c"]]:
         """Class probabilities of each image or volume in its native size, one by one."""
@@ -176,7 +222,7 @@ def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
 
 
 def load(directory: str | os.PathLike, *, batch_size: int = 1) -> Segmenter:
-    """The segmenter of a workdir or a `model/` folder: `load(DIR)(image, spacing_mm)`."""
+    """The segmenter of a workdir or a `model/` folder: `load(DIR)(image, spacing_mm)`. Of several: see ensemble."""
     return Segmenter(*read(pathlib.Path(directory)), batch_size=batch_size)
 
 

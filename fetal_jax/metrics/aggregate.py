@@ -1,45 +1,69 @@
-"""Three averages of the same counts, always side by side.
+"""Three averages of the same values, always side by side.
 
-per_image    the score of each image, then the mean over images;
+per_image    the value of each image, then the mean over images;
 per_subject  the mean over the images of each subject, then the mean over subjects;
 pooled       the counts of all images added up, then one score.
 They differ, by tens of points for small structures, so one of them alone is no result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
+from jaxtyping import Float
 
-from fetal_jax.metrics.overlap import Counts, scores
+from fetal_jax.metrics.overlap import Counts
 
 
-def aggregate(counts: Counts, subjects: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """The summary of a test set.
+def aggregate(
+    values: Mapping[str, Float[np.ndarray, "images classes"]],
+    pooled: Mapping[str, Float[np.ndarray, " classes"]],
+    subjects: Sequence[str],
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """The summary of a test set, of whatever was measured on each image.
 
     Args:
-      counts: of each image, shape [images classes].
+      values: of each image and foreground class, by metric; NaN: undefined there.
+      pooled: of all images together; a metric that cannot be pooled (a distance) is left out.
       subjects: of each image.
       classes: names of the foreground classes.
 
     Returns:
-      {"per_image" | "per_subject" | "pooled": {metric: {class | "mean": fraction or None}}, "n_images", "n_subjects",
-      "absent": {class: {"reference" | "prediction" | "both": images}}}. None: undefined on every image.
+      {"per_image" | "per_subject" | "pooled": {metric: {class | "mean": value or None}}, "n_images", "n_subjects",
+      "median": {metric: {class: value or None}} over images, which one outlier does not move, and "defined": {metric:
+      {class: images on which it is defined}}. Averages are over what is defined; None: undefined on every image.
+
+    Raises ValueError if `subjects` are not as many as the images.
     """
-    per_image = scores(counts)
-    pooled = scores(jax.tree.map(lambda x: np.sum(x, axis=0), counts))
+    if any(len(of_images) != len(subjects) for of_images in values.values()):
+        raise ValueError(f"there are {len(subjects)} subjects: give one for each image")
     groups = _groups(subjects)
     return {
-        "per_image": {m: _table(_mean(v), classes) for m, v in per_image.items()},
+        "per_image": {m: _with_mean(_mean(v), classes) for m, v in values.items()},
         "per_subject": {
-            m: _table(_mean(np.stack([_mean(v[g]) for g in groups])), classes) for m, v in per_image.items()
+            m: _with_mean(_mean(np.stack([_mean(v[group]) for group in groups])), classes) for m, v in values.items()
         },
-        "pooled": {m: _table(v, classes) for m, v in pooled.items()},
+        "pooled": {m: _with_mean(v, classes) for m, v in pooled.items()},
+        "median": {m: _row(_median(v), classes) for m, v in values.items()},
+        "defined": {m: dict(zip(classes, (~np.isnan(v)).sum(0).tolist(), strict=True)) for m, v in values.items()},
         "n_images": len(subjects),
         "n_subjects": len(groups),
-        "absent": _absent(counts, classes),
     }
+
+
+def absent(counts: Counts, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """On how many images a structure is not there: {class: {"reference" | "prediction" | "both": images}}.
+
+    `counts` have shape [images classes]. "reference": in the prediction only, an invention; "prediction": a miss.
+    """
+    reference, prediction = counts.tp + counts.fn == 0, counts.tp + counts.fp == 0
+    cases = {
+        "reference": reference & ~prediction,
+        "prediction": prediction & ~reference,
+        "both": reference & prediction,
+    }
+    return {name: {case: int(where[:, i].sum()) for case, where in cases.items()} for i, name in enumerate(classes)}
 
 
 def _groups(subjects: Sequence[str]) -> list[np.ndarray]:
@@ -55,16 +79,16 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(number == 0, np.nan, total / np.maximum(number, 1))
 
 
-def _table(values: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
-    row = dict(zip(classes, values, strict=True)) | {"mean": _mean(values)}
-    return {name: None if np.isnan(value) else float(value) for name, value in row.items()}
+def _median(values: np.ndarray) -> np.ndarray:
+    """Median over the first axis of what is defined; NaN where nothing is."""
+    columns = (column[~np.isnan(column)] for column in values.T)
+    return np.array([np.median(column) if column.size else np.nan for column in columns])
 
 
-def _absent(counts: Counts, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    reference, prediction = counts.tp + counts.fn == 0, counts.tp + counts.fp == 0
-    cases = {
-        "reference": reference & ~prediction,
-        "prediction": prediction & ~reference,
-        "both": reference & prediction,
-    }
-    return {name: {case: int(where[:, i].sum()) for case, where in cases.items()} for i, name in enumerate(classes)}
+def _with_mean(values: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
+    return _row(np.append(values, _mean(values)), [*classes, "mean"])
+
+
+def _row(values: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
+    row = zip(classes, values, strict=True)
+    return {name: None if np.isnan(value) else float(value) for name, value in row}

@@ -66,7 +66,13 @@ def test_from_a_saved_network_to_masks_in_native_size(model, folder, tmp_path):
         assert int(row["pixels"]) == (mask == 1).sum()
         assert float(row["area_mm2"]) == pytest.approx((mask == 1).sum() * 0.25)
         assert float(row["confidence"]) == pytest.approx(answer.probs[mask == 1, 1].mean(), abs=1e-4)
-    assert sorted(p.name for p in out.iterdir()) == ["predictions.csv", "same.png", "tall.png", "wide.png"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "measurements.csv",
+        "predictions.csv",
+        "same.png",
+        "tall.png",
+        "wide.png",
+    ]
 
 
 def test_grey_colour_alpha_and_jpeg_give_the_same_mask(model, folder, tmp_path, bright_is_foreground):
@@ -121,7 +127,7 @@ def test_flips_ask_the_network_three_times(model, folder, tmp_path, bright_is_fo
 
     monkeypatch.setattr(segmenters, "make_predict", lambda model, mesh: asymmetric)
     write(folder / "a.png")
-    list(predict_files(model, [folder], tmp_path / "out", tta=True))
+    list(predict_files(model, [folder], tmp_path / "out", tta="flips"))
     np.testing.assert_array_equal(asked[1], asked[0][:, :, ::-1])
     np.testing.assert_array_equal(asked[2], asked[0][:, ::-1])
     assert read_grey(tmp_path / "out" / "a.png").sum() > 100
@@ -170,7 +176,7 @@ def test_each_frame_of_a_film_has_its_mask_picture_and_row(model, folder, tmp_pa
     assert float(bright["area_mm2"]) == pytest.approx(int(bright["pixels"]) * 0.125)
     assert int(bright["pixels"]) > 100
     pictures = {f"cine.v2_00{i}{ending}.png" for i in (0, 1) for ending in ("", "_overlay")}
-    assert {path.name for path in (tmp_path / "out").iterdir()} == pictures | {"predictions.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == pictures | {"predictions.csv", "measurements.csv"}
 
 
 def test_the_spacing_of_the_user_goes_before_that_of_the_file(model, folder, tmp_path, bright_is_foreground):
@@ -283,7 +289,7 @@ def test_a_mask_that_cannot_be_written_leaves_the_old_one(model, folder, tmp_pat
     with pytest.raises(UserError, match=r"cannot write .*a\.png"):
         list(predict_files(model, [folder], out))
     assert (out / "a.png").read_bytes() == before
-    assert sorted(p.name for p in out.iterdir()) == ["a.png", "predictions.csv"]
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "measurements.csv", "predictions.csv"]
 
 
 def test_missing_paths_and_empty_folders_are_refused(model, folder, tmp_path):

@@ -1,4 +1,4 @@
-"""Prediction: what the network is given, batches, flips, and probabilities."""
+"""Prediction: what the network is given, batches, and probabilities."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from fetal_jax.evaluation.predict import make_predict, network_input, predict_all, with_flips
+from fetal_jax.evaluation.predict import make_predict, network_input, predict_all
 from fetal_jax.mesh import make_mesh
 from fetal_jax.types import Variables
 
@@ -48,25 +48,6 @@ def test_images_are_read_no_further_than_the_batch_asked_for():
     answers = predict_all(Recorder(), NOTHING, reading(), 2)
     next(answers)
     assert len(read) == 2
-
-
-def test_flips_do_not_change_an_equivariant_predictor():
-    batch = np.random.default_rng(0).random((2, 5, 6, 1), np.float32)
-    plain = Recorder()(NOTHING, batch)
-    np.testing.assert_allclose(with_flips(Recorder())(NOTHING, batch), plain, rtol=1e-6)
-
-
-def test_flips_are_the_mean_of_three_views_each_turned_back():
-    def left_and_top_only(_, batch):
-        mask = np.zeros_like(batch)
-        mask[:, 0, 0] = 1  # this network sees the upper left corner alone
-        return np.concatenate([1 - batch * mask, batch * mask], -1)
-
-    batch = np.ones((1, 3, 4, 1), np.float32)
-    got = with_flips(left_and_top_only)(NOTHING, batch)[0, :, :, 1]
-    expected = np.zeros((3, 4))
-    expected[0, 0] = expected[0, -1] = expected[-1, 0] = 1 / 3
-    np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
 def test_the_input_fits_the_square_and_lies_between_zero_and_one():

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from fetal_jax.evaluation import report_pictures
 from fetal_jax.evaluation.report import Example, Report, write_report
 from fetal_jax.types import DatasetFacts
 
@@ -50,7 +51,14 @@ class Page(HTMLParser):
 
 def rows(html, heading):
     """The cells of the table rows with that heading."""
-    found = re.findall(rf"<tr[^>]*><th[^>]*>{heading}</th>(.*?)</tr>", html, re.S)
+    found = re.findall(rf"<tr[^>]*>\s*<th[^>]*>{heading}</th>(.*?)</tr>", html, re.S)
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in found]
+
+
+def beside(html, metric="dice"):
+    """The cells of a metric in the table of several results: a list an average."""
+    table = re.search(r'<table class="scores beside">(.*?)</table>', html, re.S)[1]
+    found = re.findall(rf'<tr class="{metric}">(.*?)</tr>', table, re.S)
     return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in found]
 
 
@@ -109,7 +117,7 @@ def stage(**changes):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def report():
     stages = {
         "decoder": stage(frozen=["encoder"]),
@@ -172,15 +180,20 @@ def report():
     )
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(report):
-        path = tmp_path / "report.html"
-        write_report(path, report)
-        html = path.read_text(encoding="utf-8")
-        return html, Page(html)
+def written(path, report):
+    write_report(path, report)
+    html = path.read_text(encoding="utf-8")
+    return html, Page(html)
 
-    return write
+
+@pytest.fixture(scope="module")
+def unchanged(report, tmp_path_factory):
+    return written(tmp_path_factory.mktemp("unchanged") / "report.html", report)
+
+
+@pytest.fixture
+def write(tmp_path, report, unchanged):
+    return lambda given: unchanged if given is report else written(tmp_path / "report.html", given)
 
 
 def test_the_page_tells_what_it_is(report, write):
@@ -238,12 +251,12 @@ def test_every_text_from_outside_is_escaped(report, write):
 
 def test_the_three_averages_stand_side_by_side_before_and_after_labelling(report, write):
     html, page = write(report)
-    assert rows(html, "dice")[0] == [
-        *("0.8000", "0.8100", "0.8200"),  # fine_tune, the last stage before labelling; not the decoder's 0.7
-        *("0.8500", "0.8600", "0.8700"),
-        *("+5.00", "+5.00", "+5.00"),
-        *("0.8400", "0.8500", "0.8600"),
+    assert beside(html) == [
+        ["0.8000", "0.8500", "+5.00", "0.8400"],  # fine_tune, the last stage before labelling; not the decoder's 0.7
+        ["0.8100", "0.8600", "+5.00", "0.8500"],
+        ["0.8200", "0.8700", "+5.00", "0.8600"],
     ]
+    assert rows(html, "Dice")[0] == ["0.8500", "0.8600", "0.8700", "–"]  # the last network, without medians
     assert "Supervised only after fine_tune" in page.text
     assert "Semi-supervised, all stages after retrain" in page.text
     assert "differ by definition" in page.text
@@ -251,14 +264,14 @@ def test_the_three_averages_stand_side_by_side_before_and_after_labelling(report
 
 def test_a_loss_is_shown_as_one(report, write):
     html, _ = write(dataclasses.replace(report, summary={**report.summary, "test": scores(0.7875)}))
-    assert rows(html, "dice")[0][6:9] == ["−1.25", "−1.25", "−1.25"]
+    assert [cells[2] for cells in beside(html)] == ["−1.25", "−1.25", "−1.25"]
 
 
 def test_what_is_undefined_is_a_dash(report, write):
     test = scores(0.85)
     test["per_image"]["dice"]["mean"] = None
     html, page = write(dataclasses.replace(report, summary={**report.summary, "test": test}))
-    assert rows(html, "dice")[0][3:9] == ["–", "0.8600", "0.8700", "–", "+5.00", "+5.00"]
+    assert [cells[1:3] for cells in beside(html)] == [["–", "–"], ["0.8600", "+5.00"], ["0.8700", "+5.00"]]
     assert "– test Dice, per image" in page.text
 
 
@@ -269,8 +282,9 @@ def test_several_classes_have_a_row_each(report, write):
     facts = dataclasses.replace(report.facts, classes=("background", *classes))
     plain = {**report.summary, "test": test, "stages": {}}
     html, _ = write(dataclasses.replace(report, facts=facts, summary=plain))
-    dice = re.findall(r'<tr class="dice">(.*?)</tr>', html, re.S)
-    assert [re.search(r'<th class="text">(.*?)</th>', row)[1] for row in dice] == ["mean", "brain", "cavum"]
+    table = re.search(r'<table class="scores">(.*?)</table>', html, re.S)[1]
+    dice = re.findall(r'<tr class="dice">(.*?)</tr>', table, re.S)
+    assert [re.search(r"<th>(.*?)</th>", row)[1] for row in dice] == ["mean", "brain", "cavum"]
     assert "0.2101" in dice[2]
     assert rows(html, "cavum")[-1] == ["3", "4", "5"]  # absent structures
 
@@ -334,7 +348,7 @@ def test_a_picture_has_its_outlines_in_the_colours_of_the_legend(report, write):
     html, page = write(report)
     sources = [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]
     assert len(sources) == 5
-    data = base64.b64decode(sources[0].split(",")[1])
+    data = base64.b64decode(sources[2].split(",")[1])  # the best
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
     assert picture.shape == (284, 420, 3)  # 54 x 80 with its longer side made 420
 
@@ -346,6 +360,25 @@ def test_a_picture_has_its_outlines_in_the_colours_of_the_legend(report, write):
     ]
     assert len(colours) == 2
     assert all(count(colour) > 300 for colour in colours)
+
+
+def test_the_worst_images_come_first(report, write):
+    html, _ = write(report)
+    assert re.findall(r"<figcaption><b>(worst|median|best)</b>", html) == ["worst", "median", "best"]
+
+
+def test_a_gallery_is_bounded_and_counts_what_it_leaves_out(report, write, monkeypatch):
+    monkeypatch.setattr(report_pictures, "MOST_EXAMPLES", 2)
+    html, page = write(dataclasses.replace(report, examples=[example("worst")] * 5))
+    assert len(re.findall(r"<b>worst</b>", html)) == 2
+    assert "3 more are not shown." in page.text
+
+
+def test_the_contents_lead_to_every_section(report, write):
+    html, _ = write(report)
+    nav = re.search(r"<nav.*?</nav>", html, re.S)[0]
+    assert re.findall(r'href="#(.*?)"', nav) == re.findall(r'<section id="(.*?)">', html)
+    assert re.findall(r'href="#(.*?)"', nav)[:4] == ["data", "protocol", "scores", "gallery"]
 
 
 def test_a_picture_tells_whose_it_is_and_how_good(report, write):
@@ -377,9 +410,16 @@ def test_a_run_without_labelling_or_validation_has_one_result(report, write):
         summary={k: v for k, v in report.summary.items() if k not in ("test_tta", "stages", "warnings")},
     )
     html, page = write(plain)
-    assert rows(html, "dice")[0] == ["0.8500", "0.8600", "0.8700"]
+    assert rows(html, "Dice")[0] == ["0.8500", "0.8600", "0.8700", "–"]
     assert "Training loss" in page.text
-    for absent in ("Validation Dice", "Pseudo-labels", "Supervised only", "LABEL", "Read this first"):
+    for absent in (
+        "Validation Dice",
+        "Pseudo-labels",
+        "Supervised only",
+        "LABEL",
+        "Read this first",
+        "beside each other",
+    ):
         assert absent not in page.text
 
 
@@ -391,11 +431,11 @@ def test_the_config_is_whole_and_folded(report, write):
 
 
 def test_the_same_report_is_the_same_file(report, write):
-    assert write(report)[0] == write(report)[0]
+    assert write(dataclasses.replace(report))[0] == write(report)[0]
 
 
 def test_a_report_that_fails_leaves_the_old_one(report, write, tmp_path):
-    before, _ = write(report)
+    before, _ = write(dataclasses.replace(report))
     wrong = dataclasses.replace(example(), labels=np.zeros((540, 80), np.uint8))
     with pytest.raises(ValueError, match="give both in one size"):
         write_report(tmp_path / "report.html", dataclasses.replace(report, examples=[wrong]))

@@ -21,6 +21,8 @@ class Image:
     subject: str
     labels: np.ndarray
     answer: np.ndarray
+    spacing_mm: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2, np.float32))
+    about: dict = dataclasses.field(default_factory=dict)
 
     @property
     def image(self):
@@ -80,11 +82,40 @@ def test_the_table_has_a_row_an_image_and_class(tmp_path):
     assert list(rows[0]) == ["name", "subject", "class", *METRICS]
     assert [(row["name"], row["class"]) for row in rows[:3]] == [("S0_a", "csp"), ("S0_a", "lv"), ("S0_b", "csp")]
     assert len(rows) == 8
-    assert [rows[2][metric] for metric in METRICS] == ["0.750000", "0.500000", "1.000000", "0.500000", "0.666667"]
-    assert [rows[7][metric] for metric in METRICS] == ["1.000000", "", "", "", ""]
+    some = ("accuracy", "precision", "recall", "specificity", "jaccard", "dice")
+    assert [float(rows[2][metric]) for metric in some] == [0.75, 0.5, 1, 0.666667, 0.5, 0.666667]
+    defined = [metric for metric in METRICS if rows[7][metric]]
+    assert defined == ["accuracy", "specificity"]
     assert [p.name for p in tmp_path.iterdir()] == ["per_image.csv"]
+
+
+def test_distances_are_summed_up_beside_the_scores():
+    """As they are measured in assess.py; here they are only averaged and written."""
+    scored = score(said, records(), CLASSES)
+    far = {"hd_px": np.array([[0, 0], [4, np.nan], [2, 9], [np.nan, np.nan]])}
+    summary = dataclasses.replace(scored, distances=far, pooled_distances={"hd_px": np.array([4.0, 9])}).summary()
+    assert summary["per_image"]["hd_px"] == {"csp": 2, "lv": 4.5, "mean": 3.25}
+    assert summary["per_subject"]["hd_px"]["csp"] == 2
+    assert summary["pooled"]["hd_px"] == {"csp": 4, "lv": 9, "mean": 6.5}
+    assert summary["defined"]["hd_px"] == {"csp": 3, "lv": 2}
+    assert summary["absent"]["csp"] == {"reference": 1, "prediction": 0, "both": 1}
 
 
 def test_no_image_is_a_user_error():
     with pytest.raises(UserError, match=r"has no image: raise split\.test"):
         score(said, [], CLASSES)
+
+
+def test_a_reference_that_does_not_fit_is_named_with_the_remedy():
+    wide = dataclasses.replace(records()[0], labels=np.zeros((1, 5), np.uint8))
+    with pytest.raises(UserError, match=r"^S0_a: the reference is \(1, 5\), its image \(1, 4\): prepare it again$"):
+        score(said, [wide], CLASSES)
+    other = dataclasses.replace(records()[0], labels=np.array([[0, 1, 1, 3]], np.uint8))
+    message = r"^S0_a: the reference has label 3, but the classes are 0 to 2 \(background, csp, lv\): prepare it again"
+    with pytest.raises(UserError, match=message):
+        score(said, [other], CLASSES)
+
+
+def test_an_answer_that_is_no_number_is_an_error_of_ours():
+    with pytest.raises(FloatingPointError, match="the probabilities of S0_b are not numbers"):
+        score(lambda images: (np.full((2, 2, 3), np.nan) for _ in images), records()[1:2], CLASSES)

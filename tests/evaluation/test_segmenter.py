@@ -1,5 +1,6 @@
 """A trained network as a user holds it: saved, read, refused when damaged, and called."""
 
+import dataclasses
 import json
 import shutil
 
@@ -111,6 +112,22 @@ def test_the_card_can_be_read_by_anyone(saved, card):
     assert len(text["sha256"]) == 64
 
 
+def test_a_card_of_an_older_version_says_that_nothing_was_chosen(tmp_path, saved):
+    shutil.copytree(saved / "model", tmp_path / "model")
+    description = json.loads((tmp_path / "model" / "model.json").read_text())
+    for later in ("tta", "postprocess", "intervals_mm"):
+        del description[later]
+    (tmp_path / "model" / "model.json").write_text(json.dumps(description))
+    card, _ = segmenters.read(tmp_path)
+    assert (card.tta, card.postprocess, card.intervals_mm) == ("none", "none", {})
+
+
+def test_what_was_chosen_on_validation_is_on_the_card(tmp_path, card, small_network):
+    chosen = dataclasses.replace(card, tta="flips", postprocess="anatomy", intervals_mm={"hc_mm": 2.5})
+    segmenters.save(tmp_path / "model", chosen, small_network[1])
+    assert segmenters.read(tmp_path)[0] == chosen
+
+
 def test_labels_and_probabilities_come_in_the_size_of_the_image(bright):
     answer = bright(picture())
     assert answer.labels.dtype == np.uint8
@@ -165,5 +182,5 @@ def test_other_weights_go_through_the_same_program(card, small_network):
     first.with_variables(other)(picture())
     list(first.net_probabilities([first.prepare_net(np.zeros((32, 32, 1), np.uint8))], other))
     assert calls == [small_network[1], other, other]
-    first.with_flips()(picture())
+    first.with_tta("flips")(picture())
     assert len(calls) == 6

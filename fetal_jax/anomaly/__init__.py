@@ -1,0 +1,1 @@
+"""Is this brain unlike normal ones? With a reference (mismatch.py) and without (the other files)."""

@@ -1,0 +1,27 @@
+"""Compares runs that were tested on the same images: a table in words, and one HTML page that opens offline."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fetal_jax.comparison.page import write_page
+from fetal_jax.comparison.pairs import Comparison, compare_runs
+from fetal_jax.comparison.runs import read_runs
+from fetal_jax.comparison.text import lines_of
+
+__all__ = ["Comparison", "compare"]
+
+
+def compare(workdirs: Sequence[Path], metric: str = "dice", out: Path | None = None) -> list[str]:
+    """Compares every pair of runs by the `metric` of their test images; the first run is the baseline.
+
+    Args:
+      workdirs: at least two, evaluated, with the same test images.
+      metric: a column of `per_image.csv`.
+      out: the page to write; by default `comparison.html` in the first workdir.
+
+    Returns the lines to print. Raises UserError, in one line, for what cannot be compared.
+    """
+    comparison = compare_runs(read_runs([Path(workdir) for workdir in workdirs], metric), metric)
+    page = Path(workdirs[0]) / "comparison.html" if out is None else Path(out)
+    write_page(page, comparison)
+    return [*lines_of(comparison), f"page: {page}"]

@@ -1,0 +1,104 @@
+"""All explanations of one image, in the image's own pixels."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from fetal_jax.evaluation.explain.concentration import Concentration, concentration
+from fetal_jax.evaluation.explain.gradients import grad_cam, guided_grad_cam
+from fetal_jax.evaluation.explain.layers import attention_maps, default_layer
+from fetal_jax.evaluation.explain.occlusion import occlusion
+from fetal_jax.evaluation.explain.target import Saliency, predicted_labels, predicted_region
+from fetal_jax.evaluation.predict import network_input
+from fetal_jax.evaluation.segmenter import ModelCard
+from fetal_jax.models import build_model
+from fetal_jax.types import UserError, Variables
+from input_pipeline.transforms import Geometry
+
+METHODS = ("grad_cam", "guided_grad_cam", "occlusion", "attention")
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanations:
+    """Why a network gives pixels to a class: maps in the image's own size, by name."""
+
+    maps: dict[str, Float[np.ndarray, "h w"]]  # "grad_cam", …, and each attention map by its layer; see Saliency.raw
+    concentration: dict[str, Concentration]  # of each map, on the structure
+    class_id: int
+    layer: str  # that Grad-CAM looks at
+    notes: tuple[str, ...]  # what a reader must know of them
+
+
+class Explainer:
+    """A trained network, ready to explain images. Compiles at the first one; the others take what it compiled."""
+
+    def __init__(
+        self, card: ModelCard, variables: Variables, *, layer: str | None = None, methods: Sequence[str] = METHODS
+    ):
+        """`layer` is one of `layers`, by default `default_layer`; `methods` some of METHODS.
+
+        Raises UserError for a network of volumes and for an unknown method; for an unknown layer, when called.
+        """
+        if card.facts.dims != 2:
+            raise UserError("explanations are of images: this model takes volumes")
+        if unknown := [name for name in methods if name not in METHODS]:
+            raise UserError(f"method {unknown[0]!r} is unknown: choose from {', '.join(METHODS)}")
+        self._card, self._variables, self._methods = card, jax.device_put(variables), methods
+        # Networks of equal settings need not compare equal: one for all images is compiled once.
+        self._model = build_model(**card.model)
+        blank = np.zeros((card.size, card.size, card.facts.channels), np.float32)
+        self._layer = default_layer(self._model, variables, blank) if layer is None else layer
+
+    def __call__(
+        self,
+        image: UInt8[np.ndarray, "h w c"],
+        labels: Integer[np.ndarray, "h w"] | None = None,
+        class_id: int | None = None,
+    ) -> Explanations:
+        """Explains the pixels that the network predicts as a class, by default the foreground class with most of them.
+
+        `labels` is the reference, on which concentration is measured; without it that is on the prediction. Only
+        the image counts, not the padding that fills the network's square. Raises UserError for an unknown class.
+        """
+        card, geometry = self._card, Geometry.fit(image.shape[:2], self._card.size)
+        net = network_input(image, card.size, card.blur, card.intensity)
+        predicted = np.asarray(predicted_labels(self._model, self._variables, net))
+        frame = geometry.weights() > 0
+        class_id = self._largest(predicted[frame]) if class_id is None else self._checked(class_id)
+        region, note = predicted_region(predicted, class_id, frame)
+        found = self._saliencies(net, class_id, region, frame)
+
+        def native(values: np.ndarray) -> np.ndarray:
+            return geometry.probs_to_native(values[..., None])[..., 0]
+
+        maps = {name: native(saliency.raw) for name, saliency in found.items()}
+        own = native((predicted == class_id).astype(np.float32)) > 0.5
+        structure = own if labels is None else labels == class_id
+        concentrations = {name: concentration(values, structure) for name, values in maps.items()}
+        notes = dict.fromkeys(filter(None, (note, *(saliency.note for saliency in found.values()))))
+        return Explanations(maps, concentrations, class_id, self._layer, tuple(notes))
+
+    def _saliencies(self, net: np.ndarray, class_id: int, region: np.ndarray, frame: np.ndarray) -> dict[str, Saliency]:
+        target = self._model, self._variables, net, class_id
+        methods = {
+            "grad_cam": lambda: grad_cam(*target, self._layer, region),
+            "guided_grad_cam": lambda: guided_grad_cam(*target, self._layer, region),
+            "occlusion": lambda: occlusion(*target, region, frame=frame),
+        }
+        found = {name: explain() for name, explain in methods.items() if name in self._methods}
+        if "attention" in self._methods:
+            maps = attention_maps(*target[:3])
+            found |= {name: Saliency(values, "attention", class_id, name) for name, values in maps.items()}
+        return found
+
+    def _largest(self, predicted: np.ndarray) -> int:
+        """The foreground class with most pixels, the first if there are none."""
+        return int(np.bincount(predicted, minlength=len(self._card.facts.classes))[1:].argmax()) + 1
+
+    def _checked(self, class_id: int) -> int:
+        if not 0 <= class_id < len(self._card.facts.classes):
+            raise UserError(f"class_id {class_id} is unknown: classes are 0 to {len(self._card.facts.classes) - 1}")
+        return class_id

@@ -1,0 +1,49 @@
+"""A trained model as prediction uses it: one network or several, how they look at an image, and cleaning up."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from fetal_jax.evaluation import ensemble
+from fetal_jax.evaluation.ensemble import Ensemble
+from fetal_jax.evaluation.postprocess import Step, postprocess, recipe
+from fetal_jax.evaluation.segmenter import ModelCard, Segmentation, Segmenter, segmentation
+
+AUTO = "auto"  # what the model card says was chosen on validation images
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Used as a segmenter. Labels and sizes are cleaned up, probabilities are the network's own."""
+
+    segmenter: Segmenter | Ensemble
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def card(self) -> ModelCard:
+        return self.segmenter.card
+
+    def __call__(
+        self, image: np.ndarray, spacing_mm: Sequence[float] | Float[np.ndarray, " dims"] | None = None
+    ) -> Segmentation:
+        """As `Segmenter.__call__`."""
+        raw = self.segmenter(image, spacing_mm)
+        if not self.steps:
+            return raw
+        return segmentation(raw.probs, self.card.facts.classes, spacing_mm, postprocess(raw.labels, self.steps))
+
+
+def load(models: Sequence[str | os.PathLike], tta: str = "none", postprocess: str = "none") -> Reader:
+    """The reader of a workdir or `model/` folder, or of several as an ensemble.
+
+    `tta` and `postprocess` are names of evaluation.tta and evaluation.postprocess, or AUTO. Raises UserError for a
+    folder that holds no model, models that do not go together, and a name that is unknown.
+    """
+    segmenter = ensemble.load(models)
+    card = segmenter.card
+    segmenter = segmenter.with_tta(card.tta if tta == AUTO else tta)
+    name = card.postprocess if postprocess == AUTO else postprocess
+    return Reader(segmenter, recipe(name, card.facts.classes, card.facts.dims))

@@ -1,0 +1,158 @@
+"""How sure an answer is: of each pixel, of each structure of an image, and what it would save to leave images out.
+
+Where several answers to one image are needed, `members` are their probabilities: the looks of test-time augmentation
+(`Segmenter.each_look`), the networks of an ensemble (`Ensemble.members`), or draws of the dropout (`Segmenter.draws`).
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+from scipy import special
+
+from fetal_jax.evaluation.pieces import distance, region
+from fetal_jax.evaluation.segmenter import Segmenter
+
+BAND_PX = 3  # on each side of a structure's outline
+
+
+def entropy(probs: Float[np.ndarray, "*space c"]) -> Float[np.ndarray, "*space"]:
+    """The entropy of each pixel's classes, as a fraction of that of a guess among all of them."""
+    return special.entr(probs).sum(-1) / np.log(probs.shape[-1])
+
+
+def expected_dice(
+    probs: Float[np.ndarray, "*space c"], labels: Integer[np.ndarray, "*space"] | None = None
+) -> Float[np.ndarray, " foreground"]:
+    """The Dice that each foreground class should have, were the probabilities true; NaN where it is not found.
+
+    With y the mask in `labels`, by default that of the likeliest classes, it is 2 Σ p y / (Σ p + Σ y): the ratio of
+    expectations for the expected ratio. Source: the Soft Dice Confidence of Borges, Pacheco & Silva, arXiv 2402.10665.
+    """
+    labels = probs.argmax(-1) if labels is None else labels
+    values = []
+    for i in range(1, probs.shape[-1]):
+        p, mask = probs[..., i], labels == i
+        found = np.count_nonzero(mask)
+        total = p.sum(dtype=np.float64) + found
+        values.append(2 * p[mask].sum(dtype=np.float64) / total if found else np.nan)
+    return np.array(values)
+
+
+def band_entropy(
+    probs: Float[np.ndarray, "*space c"], labels: Integer[np.ndarray, "*space"] | None = None, width_px: int = BAND_PX
+) -> Float[np.ndarray, " foreground"]:
+    """The mean entropy along the outline of each class, `width_px` to both sides; NaN where it is not found
+    or fills the frame.
+
+    A sharp outline has little of it, whatever the size of the structure.
+    """
+    labels = probs.argmax(-1) if labels is None else labels
+    values = []
+    for i in range(1, probs.shape[-1]):
+        box = region(labels == i, margin=width_px + 1)
+        band = None if box is None else _band(labels[box] == i, width_px)
+        values.append(entropy(probs[box][band]).mean() if box and band.any() else np.nan)
+    return np.array(values)
+
+
+def _band(mask: Bool[np.ndarray, "*space"], width_px: int) -> Bool[np.ndarray, "*space"]:
+    """What lies within `width_px` of the outline of a mask; the frame is no outline."""
+    if mask.all():
+        return np.zeros_like(mask)
+    return np.where(mask, distance(mask), distance(~mask)) <= width_px
+
+
+def answers(members: Sequence[Segmenter], image: np.ndarray) -> Float[np.ndarray, "k *space c"]:
+    """The class probabilities of each member for one image, in its native size."""
+    return np.stack([next(member.probabilities([image])) for member in members])
+
+
+def variance(members: Float[np.ndarray, "k *space c"]) -> Float[np.ndarray, "*space"]:
+    """Of each pixel's probabilities over the members, the mean over the classes; 0.25 at most."""
+    return members.var(0).mean(-1)
+
+
+def mutual_information(members: Float[np.ndarray, "k *space c"]) -> Float[np.ndarray, "*space"]:
+    """How much a pixel's answer depends on the member, as a fraction: entropy of the mean, less the mean entropy.
+
+    It is 0 where members agree, also where they agree that they do not know. Source: Houlsby et al., "Bayesian active
+    learning for classification and preference learning", arXiv 1112.5745.
+    """
+    return entropy(members.mean(0)) - np.mean([entropy(member) for member in members], axis=0)
+
+
+def agreement(members: Float[np.ndarray, "k *space c"]) -> Float[np.ndarray, " foreground"]:
+    """The mean Dice of each foreground class over all pairs of members' label maps; NaN where no member finds it.
+
+    A pair of which one finds it counts 0, one of which neither does is left out. Source: Roy et al., "Bayesian
+    QuickNAT", NeuroImage 195, 2019, structure-wise uncertainty.
+    """
+    classes, labels = members.shape[-1], members.argmax(-1)
+    by_class = []
+    for i in range(1, classes):
+        pairs = [_dice(a == i, b == i) for a, b in itertools.combinations(labels, 2)]
+        defined = [dice for dice in pairs if not math.isnan(dice)]
+        by_class.append(np.mean(defined) if defined else np.nan)
+    return np.array(by_class)
+
+
+def _dice(a: np.ndarray, b: np.ndarray) -> float:
+    both = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / both if both else math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Risk against coverage: what is left when the least certain images are given back to a human."""
+
+    coverage: Float[np.ndarray, " n"]  # share of the images that are kept, 1/n to 1
+    risk: Float[np.ndarray, " n"]  # mean risk of the kept ones
+    area: float  # mean risk over all coverages
+    ideal: float  # that of the order by risk itself
+    random: float  # that of any order, on average
+    n_undefined: int  # images left out: without a confidence or a risk
+
+    @property
+    def gain(self) -> float:
+        """How much of what an ideal order would save over a random one is saved, 1 at best; NaN if all risks are equal.
+
+        Below 0 the order is worse than none.
+        """
+        possible = self.random - self.ideal
+        return (self.random - self.area) / possible if possible > 0 else math.nan
+
+
+def abstention(
+    confidence: Float[np.ndarray, " images"] | Sequence[float], risk: Float[np.ndarray, " images"] | Sequence[float]
+) -> Curve:
+    """How the mean risk (say 1 - Dice) falls as images are left out, the least confident ones first.
+
+    Images of equal confidence are in no order: each position among them has their mean risk. The area is the AURC of
+    Geifman, Uziel & El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019. NaN is
+    undefined: those images are left out and counted.
+
+    Raises ValueError if the two are not equally long or nothing is defined.
+    """
+    confidence, risk = np.asarray(confidence, float), np.asarray(risk, float)
+    if confidence.shape != risk.shape:
+        raise ValueError(f"{len(confidence)} confidences and {len(risk)} risks: they must be of the same images")
+    defined = ~np.isnan(confidence) & ~np.isnan(risk)
+    if not defined.any():
+        raise ValueError("no image has both a confidence and a risk")
+    confidence, risk = confidence[defined], risk[defined]
+    kept = _kept_risk(confidence, risk)
+    ideal = _kept_risk(-risk, risk).mean()
+    coverage = np.arange(1, len(risk) + 1) / len(risk)
+    return Curve(coverage, kept, float(kept.mean()), float(ideal), float(risk.mean()), int((~defined).sum()))
+
+
+def _kept_risk(confidence: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    """The mean risk of the k most confident images, for each k."""
+    _, tie = np.unique(-confidence, return_inverse=True)
+    number = np.bincount(tie)
+    ordered = np.repeat(np.bincount(tie, risk) / number, number)
+    return ordered.cumsum() / np.arange(1, len(risk) + 1)

@@ -1,0 +1,81 @@
+"""Images with known masks, a network that says what stands in the image, and an experiment around them."""
+
+import dataclasses
+
+import numpy as np
+
+from fetal_jax.evaluation.assess import Anatomy, assess
+from fetal_jax.evaluation.segmenter import ModelCard, Segmenter
+from fetal_jax.experiment import Experiment
+from fetal_jax.types import DatasetFacts, Variables
+from input_pipeline.dataset import Record
+from input_pipeline.splits import PARTS, Splits
+
+
+def record(name, labels, answer=None, *, subject="", spacing_mm=0.0, **about):
+    """A labelled image that shows the network's `answer`, by default the right one; its subject is `S0` of `S0_a`."""
+    labels = np.array(labels, np.uint8)
+    image = (labels if answer is None else np.array(answer, np.uint8))[..., None]
+    spacing = np.broadcast_to(np.float32(spacing_mm), labels.ndim)
+    return Record(name, subject or name.split("_")[0], image, labels, True, spacing, about)
+
+
+def says(num_classes, sure=1.0):
+    """A network that says what stands in the image, with that probability."""
+    rows = np.full((num_classes, num_classes), (1 - sure) / (num_classes - 1), np.float32)
+    np.fill_diagonal(rows, sure)
+    return lambda images: (rows[image[..., 0]] for image in images)
+
+
+def facts(classes, dims=2):
+    colours = tuple((40 * i, 0, 0) for i in range(len(classes)))
+    return DatasetFacts("planted", "Planted", tuple(classes), colours, "none", "CC0", "", dims=dims)
+
+
+def segmenter(classes, size, predict=None):
+    """Its images are grey, `size` pixels square, and in them stands what it says; else `predict` answers."""
+
+    def read(variables, images):
+        return np.eye(len(classes), dtype=np.float32)[np.rint(images[..., 0] * 255).astype(int)]
+
+    model = {"name": "plain_unet", "num_classes": len(classes), "width": 4, "depth": 1}
+    card = ModelCard(model, size, 0, facts(classes), "0" * 64, "supervised")
+    return Segmenter(card, Variables({}, {}), predict=predict or read)
+
+
+class Kept:
+    """A dataset in memory."""
+
+    name = "planted"
+
+    def __init__(self, records):
+        self._records = {each.name: each for each in records}
+        self.subjects = {each.name: each.subject for each in records}
+
+    def __getitem__(self, name):
+        return self._records[name]
+
+    def records(self, names):
+        return (self[name] for name in names)
+
+
+def experiment(classes, dims=2, **parts):
+    """As the real one where it is asked for data: the records of each part by its name."""
+    made = Experiment.__new__(Experiment)
+    records = [each for of_part in parts.values() for each in of_part]
+    names = {part: tuple(each.name for each in parts.get(part, ())) for part in PARTS}
+    made.facts, made.dataset, made.warnings = facts(classes, dims), Kept(records), []
+    made.splits = Splits("planted", 0, names, {})
+    return made
+
+
+def assessment(names, about=None, looks=None, **anatomies):
+    """Of images of a pixel, but with these `sizes` or `features` (of predictions, of references) and `looks`."""
+    known = about or [{}] * len(names)
+    images = [record(name, [[1]], **facts) for name, facts in zip(names, known, strict=True)]
+    made = assess(says(2), images, ("background", "head"))
+    empty = {"sizes": {}, "structures": (), "features": {}, "head_mm": None}
+    for key, sides in anatomies.items():
+        both = (tuple(Anatomy(**empty | {key: row}) for row in rows) for rows in sides)
+        made = dataclasses.replace(made, **dict(zip(("predicted", "reference"), both, strict=True)))
+    return made if looks is None else dataclasses.replace(made, looks=tuple(looks))
