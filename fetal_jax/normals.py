@@ -94,14 +94,14 @@ def of_test(detector: Detector, test: Assessment) -> dict[str, Any]:
     subjects = by_subject(detector.normative, images, test.scored.subjects)
     kinds = {s: a.get("anomaly", NONE) for s, a in zip(test.scored.subjects, test.about, strict=True)}
     scored = {subject: each for subject, each in subjects.items() if math.isfinite(each.score)}
-    refused = sum(not each.z for each in images)
+    n_refused = sum(not each.z for each in images)
     most = sorted(scored, key=lambda subject: -scored[subject].score)[:NAMED]
     return plain(
         {
             "normal": [each.score for subject, each in scored.items() if kinds[subject] == NONE],
             "anomalous": [each.score for subject, each in scored.items() if kinds[subject] != NONE],
             "most": [{"name": s, "subject": s, "score": scored[s].score, "words": scored[s].words} for s in most],
-            "note": NOTE + (REFUSED.format(refused, len(images)) if refused else ""),
+            "note": NOTE + (REFUSED.format(n_refused, len(images)) if n_refused else ""),
             **_auroc({s: each.score for s, each in scored.items()}, kinds),
         }
     )

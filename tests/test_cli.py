@@ -43,6 +43,7 @@ def test_help_imports_nothing_heavy():
         (["--config.split.labelled=0"], TINY, "split.labelled is 0: ask for at least 1 labelled image"),
         (["--config.split.test=0"], TINY, "split.test is 0: it must be at least 1"),
         (["--config.split.test=900"], TINY, "split.test asks for 900 images but only"),
+        (["--config.evaluation.tta=sideways"], TINY, "tta 'sideways' is unknown"),
         (["--config.model.name=case_net"], TINY, "'case_net'"),
         (["--config.dataset=hc81"], TINY, "dataset 'hc81' is unknown"),
         (["--config.structures=tail"], TINY, "structures names 'tail'"),
