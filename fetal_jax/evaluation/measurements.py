@@ -18,7 +18,7 @@ from fetal_jax.evaluation.segmenter import ModelCard, Segmentation
 from fetal_jax.evaluation.tables import Row
 
 Spacing = Sequence[float] | Float[np.ndarray, "2"]
-DETECTOR = "anomaly.json"  # beside the weights
+DETECTOR = "anomaly_detector.json"  # beside the weights
 
 
 @dataclasses.dataclass(frozen=True)
