@@ -17,7 +17,7 @@ from fetal_jax.workdir import Workdir
 from input_pipeline.dataset import Record
 
 CONCENTRATION = (
-    "Concentration: the share of Grad-CAM inside the structure, over the structure's share of the image; a map that "
+    "concentration: the share of Grad-CAM inside the structure, over the structure's share of the image; a map that "
     "knows nothing has 1."
 )
 N_EXAMPLES = 3  # of the best, the median and the worst images, and of kept and dropped pseudo-labels

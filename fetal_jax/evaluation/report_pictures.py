@@ -49,8 +49,13 @@ def explanations(report: Report) -> dict[str, Any] | None:
     if not report.explanations:
         return None
     shown = report.explanations[:MOST_EXPLANATIONS]
+    of_all = [note for note in shown[0].notes if all(note in each.notes for each in shown)]
     return {
-        "items": [{"explanation": each, "pictures": _maps(each)} for each in shown],
+        "items": [
+            {"explanation": each, "pictures": _maps(each), "notes": [n for n in each.notes if n not in of_all]}
+            for each in shown
+        ],
+        "notes": of_all,
         "left_out": len(report.explanations) - len(shown),
     }
 
