@@ -24,6 +24,8 @@ from fetal_jax.anomaly.features import describe
 from fetal_jax.anomaly.gate import looks
 from fetal_jax.anomaly.mismatch import mismatch_score
 from fetal_jax.evaluation.segmenter import Segmenter, load
+from fetal_jax.refusal import exit_code
+from fetal_jax.types import UserError
 from fetal_jax.workdir import Workdir, write_json
 from input_pipeline.dataset import Dataset, default_data_dir
 from input_pipeline.splits import Splits
@@ -108,14 +110,21 @@ def show(found: dict) -> None:
     print(NOTE)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the tables and writes the files; 2 and a line where the input is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs/anomaly_phantom"))
-    workdir = parser.parse_args().workdir
+    workdir = parser.parse_args(arguments).workdir
+    return exit_code("anomaly_phantom", lambda: work(workdir))
+
+
+def work(workdir: pathlib.Path) -> None:
     if not (workdir / "model").is_dir():
         train(workdir)
-    dataset = Dataset(DATASET, default_data_dir())
-    parts = Splits.load(Workdir(workdir).splits).parts
+    splits = Splits.load(Workdir(workdir).splits)
+    if splits.dataset.partition(":")[0] != DATASET:
+        raise UserError(f"{workdir} is a run on {splits.dataset}: give one on {DATASET}, or a new --workdir")
+    dataset, parts = Dataset(DATASET, default_data_dir()), splits.parts
     segmenter = load(workdir, batch_size=8)
     training, validation, test = (
         list(cases(segmenter, dataset, parts[part])) for part in ("labelled", "validation", "test")
@@ -130,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

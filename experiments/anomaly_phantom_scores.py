@@ -7,13 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
-from sklearn.metrics import roc_auc_score
 
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.gate import Gate
 from fetal_jax.anomaly.normative import AnomalyScore, Normative
-from fetal_jax.statistics.bootstrap import interval, multiplicities
+from fetal_jax.normals import of_kind
 
 NOTE = "Anomalies planted in simulated images. A phantom is no clinical evidence: nothing about patients follows."
 KNOWN = ("ga_weeks", "subject", "plane")  # at the time of the scan, beside the image
@@ -85,22 +83,7 @@ def thesis_scores(cases: Iterable[Case]) -> dict[str, float]:
 
 def auroc(scores: dict[str, float], kinds: dict[str, str], kind: str = "") -> dict[str, float]:
     """Of a kind of anomaly, or of all, against the normal subjects: with the 95 % bootstrap interval by subject."""
-    subjects = [s for s in scores if not math.isnan(scores[s]) and kinds[s] in ("none", kind or kinds[s])]
-    values = np.array([scores[subject] for subject in subjects])
-    truth = np.array([kinds[subject] != "none" for subject in subjects])
-    low, high = interval(resampled_auroc(values, truth, multiplicities(subjects)))
-    return {"auroc": float(roc_auc_score(truth, values)), "low": float(low), "high": float(high)}
-
-
-def resampled_auroc(
-    values: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"], times: Integer[np.ndarray, "draws n"]
-) -> Float[np.ndarray, " draws"]:
-    """The AUROC of each draw, which takes each value so many times; NaN where a draw has one kind only."""
-    ahead = values[truth][:, None] - values[~truth]
-    won = (ahead > 0) + 0.5 * (ahead == 0)
-    pairs = times[:, truth].sum(1) * times[:, ~truth].sum(1)
-    total = np.einsum("dp,pn,dn->d", times[:, truth], won, times[:, ~truth], optimize=True)
-    return np.where(pairs == 0, np.nan, total / np.maximum(pairs, 1))
+    return dict(zip(("auroc", "low", "high"), of_kind(scores, kinds, kind), strict=True))
 
 
 def result(detector: Detector, model: Normative, test: Sequence[Case]) -> dict:

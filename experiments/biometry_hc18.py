@@ -14,6 +14,7 @@ import numpy as np
 
 from fetal_jax.biometry.agreement import BlandAltman, bland_altman
 from fetal_jax.biometry.measures import MEASURES, measure
+from fetal_jax.refusal import exit_code
 from input_pipeline.dataset import Dataset, Record, default_data_dir
 
 # Stated for every frame of a phantom; only this plane shows it.
@@ -58,4 +59,4 @@ def main(name: str = "hc18/training", data_dir: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(exit_code("biometry_hc18", lambda: main(*sys.argv[1:3])))

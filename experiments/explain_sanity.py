@@ -11,7 +11,7 @@ import argparse
 import functools
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).parents[1])  # a script finds its neighbours as a module does
@@ -28,6 +28,7 @@ from fetal_jax.evaluation.explain.target import predicted_labels, predicted_regi
 from fetal_jax.evaluation.predict import network_input
 from fetal_jax.experiment import Experiment
 from fetal_jax.models import build_model
+from fetal_jax.refusal import exit_code
 from fetal_jax.types import UserError, Variables
 from input_pipeline.dataset import default_data_dir
 from input_pipeline.transforms import Geometry
@@ -110,21 +111,24 @@ def _mean(values: list[float]) -> str:
     return f"{np.mean(defined):.2f}" + (f" ({len(defined)})" if len(defined) < len(values) else "")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the table and writes it if asked to; 2 and a line where the input is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
     parser.add_argument("--data-dir", type=pathlib.Path, default=default_data_dir())
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--steps", type=int, default=5, help="how many depths of the cascade to look at")
     parser.add_argument("--out", type=pathlib.Path, help="also write the table here")
-    args = parser.parse_args()
-    try:
-        if min(args.images, args.steps) < 1:
-            raise UserError("--images and --steps must be at least 1")
-        text = table(check(args.workdir, args.data_dir, args.images, args.steps))
-    except UserError as error:
-        print(f"explain_sanity: {error}", file=sys.stderr)
-        sys.exit(2)
+    args = parser.parse_args(arguments)
+    if min(args.images, args.steps) < 1:
+        parser.error("--images and --steps must be at least 1")
+    if args.out and not args.out.parent.is_dir():
+        parser.error(f"--out {args.out}: its folder must exist")
+    return exit_code("explain_sanity", lambda: work(args))
+
+
+def work(args: argparse.Namespace) -> None:
+    text = table(check(args.workdir, args.data_dir, args.images, args.steps))
     print(text, end="")
     if args.out:
         with replacing_file(args.out) as partial:
@@ -132,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -28,6 +28,7 @@ from fetal_jax.evaluation.perturb import PERTURBATIONS, all_perturbed
 from fetal_jax.evaluation.score import score
 from fetal_jax.evaluation.segmenter import Segmenter
 from fetal_jax.experiment import Experiment
+from fetal_jax.refusal import exit_code
 from fetal_jax.statistics.bootstrap import mean_interval, subject_means
 from fetal_jax.statistics.paired import holm, paired
 from fetal_jax.statistics.reliability import icc_2_1
@@ -180,6 +181,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
+    if len({workdir.resolve() for workdir in args.workdir}) < len(args.workdir):
+        parser.error("--workdir is the same run twice: the spread over seeds would be none")
     if args.out and (len(args.workdir) > 1 or not args.out.parent.is_dir()):
         parser.error(f"--out {args.out}: its folder must exist, and it is for one --workdir")
     return args
@@ -188,24 +191,32 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the tables and writes the files; 2 and a line where the input is wrong."""
     args = parse(arguments)
-    try:
-        runs = [
-            measure(workdir, args.data_dir or default_data_dir(), args.limit, lambda s: print(s, file=sys.stderr))
-            for workdir in args.workdir
-        ]
-        seeds = {"seeds": over_seeds(runs)} if len(runs) > 1 else {}
-        for run in runs:
-            summary = summarise(run) | seeds
-            path = args.out or run.workdir / "robustness.json"
-            write_json(path, summary)
-            print(run.workdir, table(summary), f"written: {path}", sep="\n")
-    except UserError as error:
-        print(f"robustness: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"robustness: {error.filename or 'a file'}: {error.strerror or error}: check its rights", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("robustness", lambda: work(args))
+
+
+def check_seeds(workdirs: Sequence[pathlib.Path]) -> None:
+    """Raises UserError if runs differ in more than their seed."""
+    first = config.read(workdirs[0])
+    for workdir in workdirs[1:]:
+        if other := sorted(set(config.differences(first, config.read(workdir))) - {"seed"}):
+            raise UserError(
+                f"{workdir} differs from {workdirs[0]} in {', '.join(other[:3])}: the spread needs runs that "
+                "differ in nothing but their seed"
+            )
+
+
+def work(args: argparse.Namespace) -> None:
+    check_seeds(args.workdir)
+    runs = [
+        measure(workdir, args.data_dir or default_data_dir(), args.limit, lambda s: print(s, file=sys.stderr))
+        for workdir in args.workdir
+    ]
+    seeds = {"seeds": over_seeds(runs)} if len(runs) > 1 else {}
+    for run in runs:
+        summary = summarise(run) | seeds
+        path = args.out or run.workdir / "robustness.json"
+        write_json(path, summary)
+        print(run.workdir, table(summary), f"written: {path}", sep="\n")
 
 
 if __name__ == "__main__":

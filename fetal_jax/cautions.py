@@ -46,6 +46,9 @@ def _of_the_test_set(test: dict[str, Any]) -> list[str]:
     warnings = []
     if test["n_subjects"] < FEW_SUBJECTS:
         warnings.append(f"Only {test['n_subjects']} test subjects: differences of a few points mean nothing.")
+    distances = [sum(test["defined"].get(f"hd95_{unit}", {}).values()) for unit in ("px", "mm")]
+    if 0 < distances[1] < distances[0]:
+        warnings.append(f"{distances[1]} of {distances[0]} distances are known in mm: other images have no pixel size.")
     dice = test["per_image"]["dice"]["mean"]
     if dice is not None and dice > TOO_GOOD:
         warnings.append(
@@ -63,7 +66,7 @@ def _of_structures(experiment: Experiment, test: dict[str, Any]) -> list[str]:
         if absent["reference"] + absent["both"] == test["n_images"]:
             warnings.append(f"No test image shows {name}: nothing is known of how well it is found.")
         elif test["pooled"]["recall"][name] == 0:
-            warnings.append(f"The network finds no pixel of {name} in any test image.")
+            warnings.append(f"The network finds no pixel of the reference's {name} in any test image.")
     for name, cases in test["absent"].items():
         if cases["both"]:
             warnings.append(f"{name}: absent from {cases['both']} images and predictions, whose scores are undefined.")

@@ -15,6 +15,7 @@ from fetal_jax.evaluation.tta import LOOKS, looks
 from fetal_jax.experiment import Experiment
 
 NONE = "none"
+ABSENT = 1.0  # Dice of a structure that is rightly not found: else who takes an invention away would gain nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,9 @@ def _choice(experiment: Experiment, dice: Callable[[], Mapping[str, np.ndarray]]
 
 def _dice_by_tta(experiment: Experiment, segmenter: Segmenter) -> dict[str, np.ndarray]:
     """The Dice of every validation image under each augmentation."""
-    return {name: _validated(experiment, segmenter.with_tta(name)).dice() for name in LOOKS[experiment.facts.dims]}
+    return {
+        name: _validated(experiment, segmenter.with_tta(name)).dice(ABSENT) for name in LOOKS[experiment.facts.dims]
+    }
 
 
 def _validated(experiment: Experiment, segmenter: Segmenter) -> Scored:
@@ -85,4 +88,4 @@ def _dice_by_recipe(experiment: Experiment, segmenter: Segmenter) -> dict[str, n
         for name, steps in every.items():
             counts[name].append(count_labels(postprocess(labels, steps), record.labels, len(classes)))
     images = tuple(names), tuple(subjects), classes[1:]
-    return {name: Scored(*images, stack(of_recipe)).dice() for name, of_recipe in counts.items()}
+    return {name: Scored(*images, stack(of_recipe)).dice(ABSENT) for name, of_recipe in counts.items()}

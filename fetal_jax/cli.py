@@ -14,37 +14,24 @@ from collections.abc import Iterator, Sequence
 
 from fetal_jax import cli_data, cli_scores, cli_weights
 
-AVERAGES = ("per_image", "per_subject", "pooled")
-SHOWN = ("dice", "jaccard", "precision", "recall", "accuracy", "hd95_mm", "assd_mm")
-DONE, USER_ERROR, PREEMPTED, INTERRUPTED = 0, 2, 75, 130  # and 1 for what nobody foresaw, with a traceback
+PREEMPTED, INTERRUPTED = 75, 130  # beside those of refusal, and 1 for what nobody foresaw, with a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit code says 0 done, 2 something to put right, 75 preempted (run again to resume)."""
     args = _parser().parse_args(_join_overrides(sys.argv[1:] if arguments is None else arguments))
-    from fetal_jax.types import Preempted, UserError
+    from fetal_jax.refusal import exit_code
+    from fetal_jax.types import Preempted
 
     _set_up()
     try:
-        args.run(args)
-    except UserError as error:
-        return _refuse(" ".join(str(error).split()))
-    except OSError as error:
-        return _refuse(
-            f"{error.filename or 'a file'}: {error.strerror or error}: check the path, its rights and the disk"
-        )
+        return exit_code("fetal-jax", lambda: args.run(args))
     except KeyboardInterrupt:
         print("\nfetal-jax: interrupted; nothing half-written is left", file=sys.stderr)
         return INTERRUPTED
     except Preempted:
         print("stopped on request; everything is saved: run the same command again to go on", file=sys.stderr)
         return PREEMPTED
-    return DONE
-
-
-def _refuse(reason: str) -> int:
-    print(f"fetal-jax: {reason}", file=sys.stderr)
-    return USER_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -157,6 +144,7 @@ def _set_up() -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from fetal_jax import config, outcome, run
+    from fetal_jax.cli_summary import lines
     from fetal_jax.experiment import Experiment
     from fetal_jax.training.stages import describe
     from fetal_jax.workdir import Workdir
@@ -173,11 +161,12 @@ def _train(args: argparse.Namespace) -> None:
             print(f"note: {warning}", flush=True)
         with _stop_on_signal() as stop:
             run.train(experiment, workdir, stop)
-        _print_summary(outcome.evaluate(experiment, workdir, outcome.Options(experiment.tta)), args.workdir)
+        print(*lines(outcome.evaluate(experiment, workdir, outcome.Options(experiment.tta)), args.workdir), sep="\n")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     from fetal_jax import config, outcome
+    from fetal_jax.cli_summary import lines
     from fetal_jax.experiment import Experiment
     from fetal_jax.workdir import Workdir
 
@@ -185,7 +174,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     workdir.check_splits(experiment.splits)
     options = outcome.Options(args.tta or experiment.tta, args.postprocess, tuple(args.ensemble), args.explain)
     with _claimed(args.workdir):
-        _print_summary(outcome.evaluate(experiment, workdir, options), args.workdir)
+        print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -205,40 +194,6 @@ def _submit(args: argparse.Namespace) -> None:
     models = [args.workdir, *args.ensemble]
     for line in submit(models, dataset, args.out, tta=args.tta, postprocess=args.postprocess):
         print(line)
-
-
-def _print_summary(summary: dict, workdir: pathlib.Path) -> None:
-    test, answers = summary["test"], _answers(summary)
-    print(f"test: {test['n_images']} images of {test['n_subjects']} subjects, {summary['dataset']}")
-    rows = [("", [average.replace("_", " ") for average in AVERAGES])]
-    for name, scores in answers.items():
-        for metric in (m for m in SHOWN if m in scores["per_image"]):
-            means = [scores[average][metric]["mean"] for average in AVERAGES]
-            rows.append((f"{name} {metric}", ["—" if mean is None else f"{mean:.4f}" for mean in means]))
-    edges = [summary["intervals"][average].get("dice", {}).get("mean") for average in AVERAGES]
-    rows.append(
-        (f"{summary['final_stage']} dice, 95 %", ["—" if e is None else f"{e[0]:.4f}-{e[1]:.4f}" for e in edges])
-    )
-    width = max(len(title) for title, _ in rows) + 2
-    for title, cells in rows:
-        print(f"{title:{width}}" + "".join(f"{cell:>15}" for cell in cells))
-    for warning in summary["warnings"]:
-        print(f"note: {warning}")
-    print(f"report: {workdir / 'report.html'}")
-
-
-def _answers(summary: dict) -> dict[str, dict]:
-    """The scores of every stage, and of what was added to the last one's answers."""
-    final, others = summary["final_stage"], {}
-    added = [summary["tta"]] if summary["tta"] != "none" else []
-    if "test_ensemble" in summary:
-        others[" + ".join([final, *added, "ensemble"])] = summary["test_ensemble"]
-        added.append("ensemble")
-    elif "test_tta" in summary:
-        others[" + ".join([final, *added])] = summary["test_tta"]
-    if "test_cleaned" in summary:
-        others[" + ".join([final, *added, summary["postprocess"]])] = summary["test_cleaned"]
-    return summary["stages"] | others
 
 
 @contextlib.contextmanager

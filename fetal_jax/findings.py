@@ -16,6 +16,7 @@ from fetal_jax.evaluation.details import plain
 from fetal_jax.evaluation.score import Scored
 from fetal_jax.evaluation.tables import Row, write_table
 from fetal_jax.evaluation.uncertainty import abstention
+from fetal_jax.metrics.aggregate import mean_of_defined
 from fetal_jax.statistics.bootstrap import subject_means
 from fetal_jax.statistics.paired import paired
 from fetal_jax.statistics.power import smallest_gain
@@ -44,31 +45,22 @@ def gain(before: Scored, after: Scored) -> dict[str, Any]:
     return plain(told | {"verdict": test.verdict(names=("the stage before", "the last stage"))})
 
 
-def stage_before(stages: Sequence[str], labelling: Sequence[Mapping[str, Any]]) -> str | None:
-    """The stage before the first labelling: what the unlabelled images are to improve on."""
-    first = labelling[0]["stage"] if labelling else None
-    return stages[stages.index(first) - 1] if first in stages[1:] else None
-
-
 def doubt(assessment: Assessment) -> dict[str, Any] | None:
-    """How well the network's own probabilities tell which images it fails on: risk is 1 - Dice."""
-    expected = _row_means(assessment.expected_dice)
+    """How well the network's own probabilities tell which images it fails on: risk is 1 - Dice.
+
+    Of an image in which nothing is found no Dice above 0 is expected: a structure that is missed altogether is a risk.
+    """
+    expected = np.nan_to_num(mean_of_defined(assessment.expected_dice, axis=1), nan=0.0)
     shown = assessment.cleaned or assessment.scored
     risk = 1 - shown.dice()
-    both = ~np.isnan(expected) & ~np.isnan(risk)
-    if both.sum() < 2:
+    known = ~np.isnan(risk)
+    if known.sum() < 2:
         return None
     curve = abstention(expected, risk)
-    known = np.ptp(expected[both]) > 0 and np.ptp(risk[both]) > 0
-    correlation = stats.spearmanr(expected[both], 1 - risk[both]).statistic if known else math.nan
+    spread = np.ptp(expected[known]) > 0 and np.ptp(risk[known]) > 0
+    correlation = stats.spearmanr(expected[known], 1 - risk[known]).statistic if spread else math.nan
     keys = ("coverage", "risk", "area", "random", "ideal", "gain", "n_undefined")
     return plain({key: getattr(curve, key) for key in keys} | {"correlation": float(correlation)})
-
-
-def _row_means(values: np.ndarray) -> np.ndarray:
-    defined = ~np.isnan(values)
-    number = defined.sum(1)
-    return np.where(number == 0, np.nan, np.where(defined, values, 0).sum(1) / np.maximum(number, 1))
 
 
 def calibrations(validation: Assessment) -> dict[str, Calibration]:

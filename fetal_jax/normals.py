@@ -12,7 +12,7 @@ from fetal_jax.anomaly.gate import Gate
 from fetal_jax.anomaly.normative import AnomalyScore, Normative, refused
 from fetal_jax.evaluation.assess import Assessment, Looked
 from fetal_jax.evaluation.details import plain
-from fetal_jax.statistics.bootstrap import interval, multiplicities
+from fetal_jax.statistics.auroc import auroc
 from fetal_jax.types import UserError
 
 NAMED = 8  # of the most deviant test subjects
@@ -101,6 +101,8 @@ def of_test(detector: Detector, test: Assessment) -> dict[str, Any]:
             "normal": [each.score for subject, each in scored.items() if kinds[subject] == NONE],
             "anomalous": [each.score for subject, each in scored.items() if kinds[subject] != NONE],
             "most": [{"name": s, "subject": s, "score": scored[s].score, "words": scored[s].words} for s in most],
+            "n_refused": n_refused,
+            "n_images": len(images),
             "note": NOTE + (REFUSED.format(n_refused, len(images)) if n_refused else ""),
             **_auroc({s: each.score for s, each in scored.items()}, kinds),
         }
@@ -109,26 +111,16 @@ def of_test(detector: Detector, test: Assessment) -> dict[str, Any]:
 
 def _auroc(scores: Mapping[str, float], kinds: Mapping[str, str]) -> dict[str, Any]:
     """Area under the ROC curve of all anomalies together and of each kind, with a bootstrap interval by subject."""
-    ill = np.array([kinds[subject] != NONE for subject in scores])
-    values = np.array(list(scores.values()))
-    if not 0 < ill.sum() < len(ill):
+    found = {kinds[subject] for subject in scores}
+    if len(found) < 2 or NONE not in found:
         return {"auroc": None}
-    low, high = interval(_areas(ill, values, multiplicities(list(scores))))
-    of_kind = {}
-    for kind in sorted({kinds[subject] for subject in scores} - {NONE}):
-        keep = np.array([kinds[subject] in (NONE, kind) for subject in scores])
-        of_kind[kind] = _areas(ill[keep], values[keep]).item()
-    return {"auroc": _areas(ill, values).item(), "low": float(low), "high": float(high), "kinds": of_kind}
+    area, low, high = of_kind(scores, kinds)
+    named = {kind: of_kind(scores, kinds, kind)[0] for kind in sorted(found - {NONE})}
+    return {"auroc": area, "low": low, "high": high, "kinds": named}
 
 
-def _areas(ill: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Of each draw, the chance that an ill subject scores higher than a normal one; NaN where it lacks one of them.
-
-    Mann and Whitney's statistic, of all draws at once: scikit-learn's curve for each takes seconds.
-    """
-    weights = np.ones((1, len(ill))) if weights is None else weights.astype(float)
-    above, normal = values[ill][:, None], values[~ill]
-    wins = (above > normal) + 0.5 * (above == normal)
-    pairs = weights[:, ill].sum(1) * weights[:, ~ill].sum(1)
-    won = (weights[:, ill] @ wins * weights[:, ~ill]).sum(1)
-    return np.where(pairs == 0, np.nan, won / np.maximum(pairs, 1))
+def of_kind(scores: Mapping[str, float], kinds: Mapping[str, str], kind: str = "") -> tuple[float, float, float]:
+    """AUROC of a kind of anomaly, or of all, against the normal subjects, with its interval; NaN is left out."""
+    subjects = [s for s, score in scores.items() if not math.isnan(score) and kinds[s] in (NONE, kind or kinds[s])]
+    values, ill = ([of[subject] for subject in subjects] for of in (scores, kinds))
+    return auroc(np.array(values, float), np.array(ill) != NONE, subjects)

@@ -66,6 +66,7 @@ def _total(findings: list[Finding], rows: list[Row]) -> str:
 def read_table(path: pathlib.Path) -> tuple[list[Row], list[Gain]]:
     """The rows and the claimed gains of a CSV file. Raises UserError naming the line and the remedy."""
     lines = _read_cells(path)
+    _check_units(path, lines)
     scales = _scales(lines)
     rows, gains = [], []
     for line, cells in lines:
@@ -85,10 +86,16 @@ def _read_cells(path: pathlib.Path) -> list[tuple[int, Cells]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or ()
+            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+            header = reader.fieldnames
             lines = [(reader.line_num, row) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no CSV file in UTF-8 ({error}): save it as one") from None
+    if len(header) == 1 and ";" in header[0]:
+        raise UserError(f"{path} is separated by semicolons: save it with commas, and a point in its numbers")
+    twice = [name for name, number in Counter(header).items() if number > 1]
+    if twice:
+        raise UserError(f"{path} has the column {twice[0]!r} twice: keep one of them")
     unknown = [name for name in header if name not in COLUMNS]
     if unknown:
         raise UserError(f"{path} has a column {unknown[0]!r}: the columns are {', '.join(COLUMNS)}")
@@ -96,6 +103,30 @@ def _read_cells(path: pathlib.Path) -> list[tuple[int, Cells]]:
         if None in row or None in row.values():
             raise UserError(f"{path}, line {line} has more or fewer cells than the header: quote text with commas")
     return [(line, {name: row.get(name, "").strip() for name in COLUMNS}) for line, row in lines]
+
+
+def _check_units(path: pathlib.Path, lines: list[tuple[int, Cells]]) -> None:
+    """Refuses a column of one table with numbers on both sides of 1: 0 is the same in both units, % says its own."""
+    units: dict[tuple[str, str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for line, cells in lines:
+        for metric in FRACTIONS:
+            mean = PLUS_MINUS.split(cells[metric])[0]
+            percent, fractions = units[cells["source"], cells["table"], metric]
+            if re.fullmatch(r"\d*\.?\d+%", mean) or (_plain(mean) and float(mean) > 1):
+                percent.append(line)
+            elif _plain(mean) and float(mean) > 0:
+                fractions.append(line)
+    for (_, _, metric), (percent, fractions) in units.items():
+        if percent and fractions:
+            rows = ", ".join(map(str, sorted([*percent, *fractions])))
+            raise UserError(
+                f"{path}: mixed percent and fraction in column {metric}: rows {rows}: write all in one unit"
+                " (a score below 1 percent as 0.9%)"
+            )
+
+
+def _plain(text: str) -> bool:
+    return re.fullmatch(r"\d+\.?\d*|\.\d+", text) is not None
 
 
 def _scales(lines: list[tuple[int, Cells]]) -> dict[tuple[str, str, str], float]:

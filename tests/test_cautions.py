@@ -68,7 +68,9 @@ def test_a_structure_that_no_test_image_shows(warned):
 
 
 def test_a_structure_that_is_never_found(warned):
-    assert warned(pictures(answer=(2, 1, 1, 0, 0, 0))) == ["The network finds no pixel of lv in any test image."]
+    assert warned(pictures(answer=(2, 1, 1, 0, 0, 0))) == [
+        "The network finds no pixel of the reference's lv in any test image."
+    ]
 
 
 def test_a_structure_that_some_images_lack(warned):

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 
 from fetal_jax.comparison import compare
 from fetal_jax.comparison.pairs import higher_is_better
@@ -90,7 +91,8 @@ def test_the_numbers_are_those_of_the_paired_tests(run):
 def test_of_distances_less_is_better(run):
     lines = compare([run("unet", dice(seed=1)), run("case_unet", dice(0.02, seed=2))], "hd95_mm")
     assert "  csp: case_unet is better (p = 0.00049)" in lines
-    assert re.search(r"csp +\d\d\.\d\d \[\d\d\.\d\d, \d\d\.\d\d\]", lines[4])
+    assert re.search(r"csp +\d\d\.\d\d \[\d\d\.\d\d, \d\d\.\d\d\]", lines[5])
+    assert lines[1] == "less is better"
     assert not higher_is_better("assd_px")
     assert higher_is_better("surface_dice_mm")
 
@@ -125,13 +127,48 @@ def test_classes_stand_beside_their_mean_and_undefined_images_are_counted(run):
     a[3, 1], b[3, 1], b[4, 1] = np.nan, 0, np.nan
     runs = run("a", a, ("brain", "csp")), run("b", b, ("brain", "csp"))
     lines = compare(runs)
-    assert "  csp: 2 images left out: undefined in 1 of a, in 1 of b" in lines
+    assert "  csp: left out: a invents it in 1 image; b invents it in 1 more" in lines
     html = (runs[0] / "comparison.html").read_text()
     mean = paired(*(np.nanmean(np.round(x, 6), 1) for x in (a, b)), SUBJECTS)
-    assert cells(html, "mean over classes")[1][0] == f"{mean.mean_b:.4f}"
+    assert cells(html, "all structures of an image")[1][0] == f"{mean.mean_b:.4f}"
     kept = [i for i in range(24) if i not in (3, 4)]
     csp = paired(a[kept, 1], b[kept, 1], [SUBJECTS[i] for i in kept])
     assert cells(html, "csp")[2][0] == f"{csp.difference:+.4f}"
+
+
+def test_images_are_left_out_for_reasons_that_are_told(run):
+    a, b = dice(seed=1), dice(seed=2)
+    a[:6], b[:6], a[6], b[6] = np.nan, np.nan, np.nan, 0
+    runs = run("a", a), run("b", b)
+    words = "left out: 6 images where it is rightly absent from both; b invents it in 1 more"
+    assert f"  csp: {words}" in compare(runs)
+    assert words in (runs[0] / "comparison.html").read_text()
+    for folder in runs:
+        table = folder / "per_image.csv"
+        rows = [line.rsplit(",", 1)[0] + "," if "S9_" in line else line for line in table.read_text().splitlines()]
+        table.write_text("\n".join(rows))
+    assert f"  csp: {words}; 2 images without a pixel size, so without millimetres" in compare(runs, "hd95_mm")
+
+
+def test_a_copy_is_called_one_and_is_no_other_seed(run):
+    runs = [run("a", dice(seed=1)), run("copy", dice(seed=1)), run("b", dice(seed=2))]
+    lines = compare(runs)
+    assert "note: a and copy have the same scores: is one a copy of the other?" in lines
+    assert not any("ICC" in line or "of the other?" in line for line in lines if "b" in line.split() or "ICC" in line)
+    assert cells((runs[0] / "comparison.html").read_text(), "csp")[-1] == ("–", "")
+
+
+def test_a_page_is_refused_where_it_cannot_be_written(run, tmp_path):
+    runs = [run("a"), run("b")]
+    refused(runs, r"--out .*/none/x.html: the folder .*/none does not exist", out=tmp_path / "none" / "x.html")
+    refused(runs, r"--out .* is a folder: name a file in it", out=tmp_path)
+
+
+def test_the_axis_of_the_chart_is_that_of_the_differences(monkeypatch):
+    drawn = []
+    monkeypatch.setattr("fetal_jax.evaluation.charts.to_svg", lambda figure: drawn.append(figure) or Markup())
+    differences_by_subject({"csp": (np.array([0.01, 0.02]), -0.05, 0.08)}, label="difference in dice")
+    assert drawn[0].axes[0].get_xlim() == pytest.approx((-0.0012, 0.0212))
 
 
 def test_only_classes_in_common_are_compared_and_the_others_are_named(run):
@@ -153,7 +190,7 @@ def test_runs_that_differ_only_by_their_seed_have_an_agreement(run):
 def test_too_few_subjects_are_told_so(run):
     few = {"names": NAMES[:10], "subjects": SUBJECTS[:10]}
     lines = compare([run("a", dice(seed=1)[:10], **few), run("b", dice(0.05, seed=2)[:10], **few)])
-    assert "  csp: n = 5 cannot reach p < 0.05 by Wilcoxon (smallest 0.0625)" in lines
+    assert "  csp: n = 5 cannot reach p < 0.05 by Wilcoxon (at least 0.062)" in lines
     assert any(line.startswith("note: Only 5 test subjects") for line in lines)
 
 

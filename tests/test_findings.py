@@ -12,6 +12,7 @@ from planted import assessment, record, says
 from fetal_jax import findings
 from fetal_jax.biometry.conformal import Calibration
 from fetal_jax.evaluation.assess import assess
+from fetal_jax.evaluation.details import stage_before
 from fetal_jax.evaluation.score import score
 from fetal_jax.statistics.paired import paired
 
@@ -116,7 +117,7 @@ def test_the_gain_of_a_stage_is_that_of_a_paired_test():
     ],
 )
 def test_unlabelled_images_are_to_improve_on_the_stage_before_the_first_labelling(stages, labelling, before):
-    assert findings.stage_before(stages, [{"stage": name} for name in labelling]) == before
+    assert stage_before(stages, [{"stage": name} for name in labelling]) == before
 
 
 def doubted(dice, expected):
@@ -141,9 +142,17 @@ def test_one_that_errs_about_itself_is_worse_than_chance():
 
 def test_doubt_without_spread_or_images_says_nothing():
     assert doubted([5, 5, 5], [0.9, 0.8, 0.7])["correlation"] is None
-    found = doubted([5, 8, 9], [0.9, 0.8, math.nan])
-    assert (found["n_undefined"], len(found["risk"])) == (1, 2)
-    assert doubted([5, 8, 9], [0.9, math.nan, math.nan]) is None
+    nothing = np.zeros((4, 10), np.uint8)
+    empty = [record(f"E{i}_a", nothing, nothing) for i in range(2)]  # no structure, and none found
+    assert findings.doubt(assess(says(2), [*graded([5]), *empty], CLASSES[:2])) is None
+    found = findings.doubt(assess(says(2), [*graded([5, 8]), *empty], CLASSES[:2]))
+    assert (found["n_undefined"], len(found["risk"])) == (2, 2)
+
+
+def test_an_image_in_which_nothing_is_found_is_the_first_to_be_given_back():
+    found = findings.doubt(assess(says(2), graded([0, 8, 10]), CLASSES[:2]))
+    assert (found["risk"][-1], found["n_undefined"]) == (pytest.approx((1 + 2 / 18 + 0) / 3), 0)
+    assert found["risk"][-2] == pytest.approx((2 / 18 + 0) / 2)
 
 
 def test_doubt_is_of_the_answers_as_they_are_given():

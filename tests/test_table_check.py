@@ -88,7 +88,7 @@ def test_the_command_of_a_sound_table_finds_nothing(write):
 
 
 def test_percent_is_told_from_fractions_by_column_of_a_table(write):
-    path = write("table,method,dice,auc_roc\nT1,A,99.3,0.896\nT1,B,0.9,0.9\nT2,A,0.9,0.9\nT3,A,0.9%,\n")
+    path = write("table,method,dice,auc_roc\nT1,A,99.3,0.896\nT1,B,0.9%,0.9\nT2,A,0.9,0.9\nT3,A,0.9%,\n")
     rows, _ = read_table(path)
     middles = [{name: round(x.middle, 4) for name, x in row.values.items()} for row in rows]
     assert middles == [
@@ -97,6 +97,12 @@ def test_percent_is_told_from_fractions_by_column_of_a_table(write):
         {"dice": 0.9, "auc_roc": 0.9},
         {"dice": 0.009},
     ]
+
+
+def test_the_names_of_columns_may_be_in_any_case(write):
+    rows, _ = read_table(write("Method,DICE ,Auc_Roc\nA,0.9,0.8\n"))
+    assert rows[0].method == "A"
+    assert rows[0].values.keys() == {"dice", "auc_roc"}
 
 
 @pytest.mark.parametrize("cell", ["99.30±0.14", "99.30 ± 0.14", "99.30 +/- 0.14"])
@@ -126,6 +132,10 @@ def test_p_may_be_a_limit_or_a_number(write):
     ("text", "message"),
     [
         ("method,dise\nA,0.9\n", "has a column 'dise': the columns are source, table"),
+        ("method;dice\nA;0,9\n", "is separated by semicolons: save it with commas"),
+        ("method,Dice,dice\nA,0.9,0.9\n", "has the column 'dice' twice"),
+        ("method,dice\nA,0.90\nB,0\nC,85\n", "mixed percent and fraction in column dice: rows 2, 4: write all"),
+        ("method,dice\nA,0.9%\nB,0.85\n", "mixed percent and fraction in column dice: rows 2, 3"),
         ("method,dice\nA,good\n", "line 2: dice is 'good': write a plain number"),
         ("method,dice\nA,1.2.3\n", "line 2: dice is '1.2.3'"),
         ("method,dice\nA,0.9 ± much\n", "line 2: dice is 'much'"),

@@ -136,7 +136,8 @@ def test_mirrored_predictions_are_averaged(whole, infants):
 
 def test_volumes_are_chosen_for_cleaned_and_measured_too(whole, infants, folder, tmp_path):
     command = ["--data-dir", str(infants), "evaluate", "--workdir", str(whole)]
-    assert main([*command, "--tta", "auto", "--explain", "2"]) == 0
+    assert main([*command, "--explain", "2"]) == 2
+    assert main([*command, "--tta", "auto"]) == 0
     summary, details = (json.loads((whole / f"{name}.json").read_text()) for name in ("summary", "details"))
     assert (summary["tta"], summary["postprocess"]) == ("none", "none")
     reasons = [details["choices"][kind]["reason"] for kind in ("tta", "postprocess")]
@@ -209,6 +210,7 @@ def test_files_that_make_no_scan_are_refused(whole, folder, tmp_path, capsys):
     assert "is one file and this model takes T1w and T2w together" in refused(subject / "T1w.nii.gz")
     assert "would both write S000.nii.gz" in refused(subject, subject)
     assert "--spacing is 1.0: a volume has its own" in refused(subject, options=("--spacing", "1"))
+    assert "--ga-weeks is 24.0: nothing of a volume is judged by age" in refused(subject, options=("--ga-weeks", "24"))
     (tmp_path / "half").mkdir()
     assert "holds no scan for this model" in refused(tmp_path / "half")
     (tmp_path / "half" / "a_T1w.nii.gz").write_bytes((subject / "T1w.nii.gz").read_bytes())

@@ -31,9 +31,9 @@ class Expectation:
     n: int  # normal subjects that it was fitted on
 
     def at(self, t: float) -> tuple[float, float]:
-        """Centre and spread of normals (one SD)."""
+        """Centre and spread of normals (one SD). No feature is below 0, also not beyond the ages of the fit."""
         centre, spread = (float(np.polynomial.polynomial.polyval(t, c)) for c in (self.centre, self.spread))
-        return centre, max(spread, self.least_spread)
+        return max(0.0, centre), max(spread, self.least_spread)
 
     def z(self, value: float, t: float) -> float:
         """SDs from the centre, of a new normal: also the centre is uncertain, far more beyond the ages of the fit."""

@@ -16,6 +16,7 @@ import numpy as np
 from fetal_jax.anomaly.plane import FEWEST, SEEN, Plane, Vector
 from fetal_jax.types import UserError
 
+UNUSUAL = 2.0  # SDs from which a deviation is worth a word
 FEWEST_SUBJECTS = 3  # of each plane
 AGE, HEAD_SIZE, NOTHING = "ga_weeks", "hc_mm", "none"
 
@@ -83,7 +84,9 @@ class Normative:
         if self.covariate == AGE and (age is None or not math.isfinite(age)):
             raise UserError("ga_weeks is missing: this normative model is by gestational age, so give it in weeks")
         covariate, note = _covariate(self.covariate, vector, age), ""
-        if not self.low <= covariate <= self.high:
+        if math.isnan(covariate):
+            note = f"; {self.covariate} could not be measured"
+        elif not self.low <= covariate <= self.high:
             note = f"; {self.covariate} {covariate:.1f} is not in the normals' {self.low:.1f}-{self.high:.1f}"
         return _judge(self.planes[plane].deviations(vector, self._scaled(covariate)), plane, self.null, note)
 
@@ -138,11 +141,13 @@ def refused(reason: str) -> AnomalyScore:
     return AnomalyScore(math.nan, math.nan, "", "", {}, f"not scored: {reason}")
 
 
-def in_words(name: str, z: float) -> str:
-    """`lv.thickness`, 6.2 -> "thickness of lv is 6.2 SD above normal"."""
+def in_words(name: str, z: float, seen: bool = True) -> str:
+    """`lv.thickness`, 6.2 -> "thickness of lv is 6.2 SD above normal". `seen` is whether its structure is."""
     structure, dot, what = name.rpartition(".")
     if f".{what}" == SEEN:
         return f"{structure} is {'seen' if z > 0 else 'not seen'}, unlike in normals of this plane"
+    if what == "size" and not seen:
+        return f"{structure} is not seen ({abs(z):.1f} SD)"
     return f"{f'{what} of {structure}' if dot else name} is {abs(z):.1f} SD {'above' if z > 0 else 'below'} normal"
 
 
@@ -153,9 +158,10 @@ def _judge(z: dict[str, float], plane: str, null: Sequence[float], note: str = "
         return refused("nothing in this image can be compared to normals" + note)
     worst = max(defined, key=defined.get)
     p_value = (1 + sum(other >= defined[worst] for other in null)) / (1 + len(null))
-    structure, _, what = worst.rpartition(".")
-    missing = f"{structure} is not seen: " if z.get(structure + SEEN, 0.0) < 0 and f".{what}" != SEEN else ""
-    return AnomalyScore(defined[worst], p_value, plane, worst, z, missing + in_words(worst, z[worst]) + note)
+    words = in_words(worst, z[worst], seen=z.get(worst.rpartition(".")[0] + SEEN, 0.0) >= 0)
+    if defined[worst] < UNUSUAL:
+        words = "nothing unusual" + ("" if worst.endswith(SEEN) else f", most of all {words}")
+    return AnomalyScore(defined[worst], p_value, plane, worst, z, words + note)
 
 
 def _median(values: Sequence[float]) -> float:

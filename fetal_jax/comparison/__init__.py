@@ -7,6 +7,7 @@ from fetal_jax.comparison.page import write_page
 from fetal_jax.comparison.pairs import Comparison, compare_runs
 from fetal_jax.comparison.runs import read_runs
 from fetal_jax.comparison.text import lines_of
+from fetal_jax.types import UserError
 
 __all__ = ["Comparison", "compare"]
 
@@ -21,7 +22,16 @@ def compare(workdirs: Sequence[Path], metric: str = "dice", out: Path | None = N
 
     Returns the lines to print. Raises UserError, in one line, for what cannot be compared.
     """
+    if out is not None:
+        _check_writable(Path(out))
     comparison = compare_runs(read_runs([Path(workdir) for workdir in workdirs], metric), metric)
     page = Path(workdirs[0]) / "comparison.html" if out is None else Path(out)
     write_page(page, comparison)
     return [*lines_of(comparison), f"page: {page}"]
+
+
+def _check_writable(out: Path) -> None:
+    if out.is_dir():
+        raise UserError(f"--out {out} is a folder: name a file in it, such as {out / 'comparison.html'}")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: the folder {out.parent} does not exist: make it first")

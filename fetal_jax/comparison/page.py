@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup, escape
 
 from fetal_jax import config as configs
 from fetal_jax.atomic import replacing_file
 from fetal_jax.comparison import text
-from fetal_jax.comparison.pairs import ALPHA, Comparison
+from fetal_jax.comparison.pairs import ALPHA, Comparison, higher_is_better
 from fetal_jax.comparison.runs import Run
 from fetal_jax.evaluation.comparison_charts import differences_by_subject
+from fetal_jax.evaluation.templates import environment
 from fetal_jax.statistics.bootstrap import DRAWS
 
 MOST_SETTINGS = 8  # by which runs differ, named in the table of runs
@@ -23,18 +23,13 @@ def write_page(path: Path, comparison: Comparison) -> None:
 
 
 def _render(comparison: Comparison) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment.get_template("comparison.html").render(
+    pages = environment(Path(__file__).parent)
+    pages.filters["breakable"] = _breakable
+    return pages.get_template("comparison.html").render(
         comparison=comparison,
         numbers=text.Numbers.of(comparison),
         text=text,
+        higher_is_better=higher_is_better(comparison.metric),
         runs=[_about(run, comparison.runs[0]) for run in comparison.runs],
         charts=[
             differences_by_subject(

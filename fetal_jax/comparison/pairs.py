@@ -2,12 +2,14 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from fetal_jax import config as configs
 from fetal_jax.comparison.runs import Run
+from fetal_jax.metrics.aggregate import mean_of_defined
 from fetal_jax.statistics.bootstrap import mean_interval, subject_means
 from fetal_jax.statistics.paired import Paired, holm, paired
 from fetal_jax.statistics.power import smallest_gain
@@ -16,8 +18,17 @@ from fetal_jax.types import UserError
 
 ALPHA = 0.05
 FEW_SUBJECTS = 30
-MEAN = "mean over classes"
+MEAN = "all structures of an image"
 LOWER_IS_BETTER = {"hd", "hd95", "asd", "assd", "area_error", "brier", "ece"}
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Numbers of images that are in no number of a row, by the reason; each is counted once."""
+
+    absent: int  # from the reference and from both predictions
+    invented: tuple[int, int]  # absent from the reference, found by a alone, by b alone
+    undefined: int  # for another reason: of a length in millimetres, no pixel size is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Row:
     smallest_gain: float  # that a paired t test here would show with a power of 80 %
     verdict: str
     differences: np.ndarray  # b - a [subjects]
+    left_out: LeftOut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,23 +95,27 @@ def compare_runs(runs: Sequence[Run], metric: str) -> Comparison:
         listed = "; ".join(f"{run.label}: {', '.join(run.classes)}" for run in runs)
         raise UserError(f"the runs have no class in common ({listed}): compare runs of the same structures")
     values = [_with_mean(run.of(classes)) for run in runs]
+    dice = [_with_mean(run.dice_of(classes)) for run in runs]
     labels = (MEAN, *classes) if len(classes) > 1 else classes
-    pairs = _pairs(runs, values, labels, metric)
+    pairs = _pairs(runs, values, dice, labels, metric)
     agreements = tuple(_agreements(runs, values, labels))
-    return Comparison(metric, tuple(runs), classes, pairs, agreements, tuple(_warnings(runs, classes)))
+    return Comparison(metric, tuple(runs), classes, pairs, agreements, tuple(_warnings(runs, values, classes)))
 
 
 def _with_mean(values: np.ndarray) -> np.ndarray:
     """[images classes] with the mean over each image's defined classes before them, if there are several."""
     if values.shape[1] == 1:
         return values
-    defined = ~np.isnan(values)
-    number = defined.sum(1)
-    mean = np.where(number == 0, np.nan, np.where(defined, values, 0).sum(1) / np.maximum(number, 1))
-    return np.concatenate([mean[:, None], values], 1)
+    return np.concatenate([mean_of_defined(values, axis=1)[:, None], values], 1)
 
 
-def _pairs(runs: Sequence[Run], values: Sequence[np.ndarray], labels: Sequence[str], metric: str) -> tuple[Pair, ...]:
+def _pairs(
+    runs: Sequence[Run],
+    values: Sequence[np.ndarray],
+    dice: Sequence[np.ndarray],
+    labels: Sequence[str],
+    metric: str,
+) -> tuple[Pair, ...]:
     chosen, subjects = list(itertools.combinations(range(len(runs)), 2)), runs[0].subjects
     rows: dict[tuple[int, int], list[Row]] = {pair: [] for pair in chosen}
     for c, label in enumerate(labels):
@@ -113,7 +129,9 @@ def _pairs(runs: Sequence[Run], values: Sequence[np.ndarray], labels: Sequence[s
                 names=(runs[a].label, runs[b].label),
                 higher_is_better=higher_is_better(metric),
             )
-            rows[a, b].append(_row(label, result, values[a][:, c], values[b][:, c], subjects, p, verdict))
+            one, other = values[a][:, c], values[b][:, c]
+            left_out = _left_out(one, other, dice[a][:, c], dice[b][:, c])
+            rows[a, b].append(_row(label, result, one, other, subjects, p, verdict, left_out))
     return tuple(Pair(runs[a].label, runs[b].label, tuple(rows[a, b])) for a, b in chosen)
 
 
@@ -123,7 +141,14 @@ def higher_is_better(metric: str) -> bool:
 
 
 def _row(
-    label: str, result: Paired, a: np.ndarray, b: np.ndarray, subjects: Sequence[str], holm_p: float, verdict: str
+    label: str,
+    result: Paired,
+    a: np.ndarray,
+    b: np.ndarray,
+    subjects: Sequence[str],
+    holm_p: float,
+    verdict: str,
+    left_out: LeftOut,
 ) -> Row:
     whole = ~np.isnan(a) & ~np.isnan(b)
     names, means = subject_means(
@@ -135,9 +160,21 @@ def _row(
         interval_a=mean_interval(means[:, 0], names)[1:],
         interval_b=mean_interval(means[:, 1], names)[1:],
         holm_p=holm_p,
-        smallest_gain=smallest_gain(result.sd, result.n),
+        smallest_gain=smallest_gain(result.sd, result.n) if result.n_zeros < result.n else math.nan,
         verdict=verdict,
         differences=means[:, 1] - means[:, 0],
+        left_out=left_out,
+    )
+
+
+def _left_out(a: np.ndarray, b: np.ndarray, dice_a: np.ndarray, dice_b: np.ndarray) -> LeftOut:
+    """Dice is undefined only where a class is in neither outline: then a run that has one has invented it."""
+    out = np.isnan(a) | np.isnan(b)
+    none_a, none_b = np.isnan(dice_a), np.isnan(dice_b)
+    return LeftOut(
+        absent=int((out & none_a & none_b).sum()),
+        invented=(int((out & none_b & ~none_a).sum()), int((out & none_a & ~none_b).sum())),
+        undefined=int((out & ~none_a & ~none_b).sum()),
     )
 
 
@@ -146,7 +183,7 @@ def _agreements(runs: Sequence[Run], values: Sequence[np.ndarray], labels: Seque
     groups: list[list[int]] = []
     for i, run in enumerate(runs):
         for group in groups:
-            if set(configs.differences(runs[group[0]].config, run.config)) <= {"seed"}:
+            if all(configs.differences(runs[j].config, run.config) == ["seed"] for j in group):
                 group.append(i)
                 break
         else:
@@ -163,10 +200,13 @@ def _agreements(runs: Sequence[Run], values: Sequence[np.ndarray], labels: Seque
             )
 
 
-def _warnings(runs: Sequence[Run], classes: Sequence[str]):
+def _warnings(runs: Sequence[Run], values: Sequence[np.ndarray], classes: Sequence[str]):
     n = len(set(runs[0].subjects))
     if n < FEW_SUBJECTS:
         yield f"Only {n} test subjects: a small gain cannot be shown, see the smallest gain of each row."
+    for a, b in itertools.combinations(range(len(runs)), 2):
+        if np.array_equal(values[a], values[b], equal_nan=True) and not np.isnan(values[a]).all():
+            yield f"{runs[a].label} and {runs[b].label} have the same scores: is one a copy of the other?"
     for run in runs:
         missing = [name for name in run.classes if name not in classes]
         if missing:

@@ -31,10 +31,18 @@ class Run:
     subjects: tuple[str, ...]
     classes: tuple[str, ...]  # foreground
     values: np.ndarray  # [images classes]
+    dice: np.ndarray  # [images classes]; NaN where a class is absent from reference and prediction
 
     def of(self, classes: Sequence[str]) -> np.ndarray:
         """The values of these classes, [images classes]."""
-        return self.values[:, [self.classes.index(name) for name in classes]]
+        return self.values[:, self._columns(classes)]
+
+    def dice_of(self, classes: Sequence[str]) -> np.ndarray:
+        """The Dice of these classes, [images classes]."""
+        return self.dice[:, self._columns(classes)]
+
+    def _columns(self, classes: Sequence[str]) -> list[int]:
+        return [self.classes.index(name) for name in classes]
 
 
 def read_runs(workdirs: Sequence[Path], metric: str) -> list[Run]:
@@ -65,7 +73,8 @@ def _read(workdir: Path, label: str, metric: str) -> Run:
     if set(names) != set(splits.parts["test"]):
         raise UserError(f"{table} is not of the test images in splits.json: {AGAIN}")
     facts = _json_of(lambda: json.loads(summary.read_text()), summary)
-    return Run(label, config, facts, splits, names, subjects, classes, values)
+    dice = values if metric == "dice" else read_table(table, "dice")[3]
+    return Run(label, config, facts, splits, names, subjects, classes, values, dice)
 
 
 def _json_of(read, path: Path) -> dict[str, Any]:

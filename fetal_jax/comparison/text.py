@@ -3,9 +3,14 @@
 import dataclasses
 import math
 
-from fetal_jax.comparison.pairs import Agreement, Comparison, Pair, Row
+from fetal_jax.comparison.pairs import MEAN, Agreement, Comparison, Pair, Row, higher_is_better
 
 DASH = "–"
+LESS = "less is better"
+OF_ALL = (
+    f"{MEAN}: per image the mean of its defined structures, then over subjects; the headline of evaluate is another "
+    "mean: over images for each structure, then over structures"
+)
 TITLES = ("difference", "n", "t", "Wilcoxon", "permut.", "Holm", "Cohen's d", "smallest gain")
 
 
@@ -48,15 +53,18 @@ def lines_of(comparison: Comparison) -> list[str]:
     """A table a pair of runs, a row a class; then the verdicts, the agreement of seeds and what to mind."""
     numbers = Numbers.of(comparison)
     lines = [f"{comparison.metric} of {comparison.n_images} test images of {comparison.n_subjects} subjects"]
+    lines += [] if higher_is_better(comparison.metric) else [LESS]
     for pair in comparison.pairs:
-        lines += ["", *_pair(pair, numbers)]
+        lines += ["", *_pair(pair, numbers, comparison.metric)]
     if len(comparison.pairs) > 1:
         lines += ["", f"Holm: Wilcoxon's p corrected for {len(comparison.pairs)} pairs of runs, each class by itself"]
+    if len(comparison.classes) > 1:
+        lines += ["", OF_ALL]
     lines += [f"between seeds: {agreement_in_words(one)}" for one in comparison.agreements]
     return lines + [f"note: {warning}" for warning in comparison.warnings]
 
 
-def _pair(pair: Pair, numbers: Numbers) -> list[str]:
+def _pair(pair: Pair, numbers: Numbers, metric: str) -> list[str]:
     table = [("", pair.a, pair.b, *TITLES)]
     table += [_cells(row, numbers) for row in pair.rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -66,7 +74,7 @@ def _pair(pair: Pair, numbers: Numbers) -> list[str]:
         lines.append("  ".join([f"  {cells[0]:{widths[0]}}", *padded]).rstrip())
     for row in pair.rows:
         lines.append(f"  {row.label}: {row.verdict}")
-        lines += [f"  {row.label}: {dropped_in_words(row, pair)}"] if row.result.n_dropped else []
+        lines += [f"  {row.label}: {dropped_in_words(row, pair, metric)}"] if row.result.n_dropped else []
     return lines
 
 
@@ -88,11 +96,25 @@ def _cells(row: Row, numbers: Numbers) -> tuple[str, ...]:
     )
 
 
-def dropped_in_words(row: Row, pair: Pair) -> str:
-    """Which images are in no number of a row, and whose fault it is."""
-    (in_a, in_b), number = row.result.undefined, row.result.n_dropped
-    images = "1 image" if number == 1 else f"{number} images"
-    return f"{images} left out: undefined in {in_a} of {pair.a}, in {in_b} of {pair.b}"
+def dropped_in_words(row: Row, pair: Pair, metric: str) -> str:
+    """Which images are in no number of a row, and why."""
+    left_out, several = row.left_out, row.label == MEAN
+    reasons = []
+    if left_out.absent:
+        it = "every structure is" if several else "it is"
+        reasons.append(f"{_images(left_out.absent)} where {it} rightly absent from both")
+    for run, number in zip((pair.a, pair.b), left_out.invented, strict=True):
+        if number:
+            more = f"{number} more" if reasons else _images(number)
+            reasons.append(f"{run} invents {'one' if several else 'it'} in {more}")
+    if left_out.undefined:
+        why = "without a pixel size, so without millimetres" if metric.endswith("_mm") else "where it is undefined"
+        reasons.append(f"{_images(left_out.undefined)} {why}")
+    return f"left out: {'; '.join(reasons)}"
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number} images"
 
 
 def agreement_in_words(one: Agreement) -> str:

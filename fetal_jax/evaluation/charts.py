@@ -16,6 +16,8 @@ COLOURS = ("#1d4ed8", "#d97706", "#0f766e", "#9333ea", "#be123c", "#475569")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))  # for more curves than colours
 FIRST_COLOUR, SECOND_COLOUR = "#0f766e", "#c2410c"  # of a histogram
 
+LEGEND = {"frameon": True, "framealpha": 0.85, "facecolor": "white", "edgecolor": "none"}
+
 LOSSES = ("loss", "supervised", "consistency")
 
 Curve = tuple[Sequence[float], Sequence[float | None]]  # steps, values
@@ -30,6 +32,8 @@ def of_training(metrics: Sequence[dict]) -> list[dict]:
         begins[line["stage"]] = min(line["step"], begins.get(line["stage"], line["step"]))
     stages = [(step, name) for name, step in begins.items()]
     losses = {name: _curve(train, name) for name in LOSSES if any(line.get(name) for line in train)}
+    if losses.get("loss") == losses.get("supervised"):
+        losses.pop("supervised", None)  # no other term counted
     charts = []
     if losses:
         charts.append({"title": "Training loss", "svg": curves(losses, stages, label="loss")})
@@ -65,7 +69,7 @@ def curves(
     limits: tuple[float, float] | None = None,
 ) -> Markup:
     """An SVG of values over steps, one curve a name; a dashed line where a stage (step, name) begins."""
-    figure, axes = _new_axes("step", label, WIDE_INCHES)
+    figure, axes = new_axes("step", label, WIDE_INCHES)
     for (name, (steps, values)), colour in zip(lines.items(), COLOURS, strict=False):
         steps, values = _thin(np.asarray(steps, float), np.asarray(values, float))
         mark = "o" if len(steps) <= 60 else None
@@ -77,20 +81,20 @@ def curves(
         place = {"xy": (step, 1), "xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
         axes.annotate(name, **place, xytext=(2, 3 + 9 * (i % 2)), fontsize=7.5, color=INK, parse_math=False)
     if len(lines) > 1:
-        _legend(axes)
-    return _to_svg(figure)
+        legend(axes)
+    return to_svg(figure)
 
 
 def histogram(groups: Mapping[str, Sequence[float]], *, label: str, unit: str, bins: int = 24) -> Markup:
     """An SVG of the counts of one or two stacked groups over the values of `label`."""
-    figure, axes = _new_axes(label, unit, WIDE_INCHES)
+    figure, axes = new_axes(label, unit, WIDE_INCHES)
     values = [np.asarray(group, float) for group in groups.values()]
     edges = np.histogram_bin_edges(np.concatenate(values), bins=bins)
     colours = [FIRST_COLOUR, SECOND_COLOUR][: len(values)]
     axes.hist(values, edges, stacked=True, color=colours, label=list(groups), rwidth=0.92, zorder=3)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    _legend(axes)
-    return _to_svg(figure)
+    legend(axes, figure, loc="outside upper left", ncols=2)
+    return to_svg(figure)
 
 
 def styles(number: int) -> list[dict]:
@@ -98,7 +102,7 @@ def styles(number: int) -> list[dict]:
     return [{"color": COLOURS[i % len(COLOURS)], "ls": DASHES[i // len(COLOURS) % len(DASHES)]} for i in range(number)]
 
 
-def _new_axes(x_label: str, y_label: str, size: tuple[float, float] = SIZE_INCHES, rows: Sequence[float] = (1,)):
+def new_axes(x_label: str, y_label: str, size: tuple[float, float] = SIZE_INCHES, rows: Sequence[float] = (1,)):
     """A figure and its axes; of several rows of these heights, a list of axes that share their x."""
     figure = Figure(figsize=size, layout="constrained")  # not pyplot: no hidden global figure
     found = figure.subplots(len(rows), sharex=True, height_ratios=rows, squeeze=False)[:, 0]
@@ -113,17 +117,17 @@ def _new_axes(x_label: str, y_label: str, size: tuple[float, float] = SIZE_INCHE
     return figure, found[0] if len(found) == 1 else list(found)
 
 
-def _legend(axes, place=None, **options) -> None:
+def legend(axes, place=None, **options) -> None:
     """The names of what is in the axes, in there or in the `place` given. A dollar sign in a name is no formula."""
     handles, names = axes.get_legend_handles_labels()
     if not names:
         return
-    legend = (place or axes).legend(handles, names, frameon=False, fontsize=8, labelcolor=INK, **options)
-    for text in legend.get_texts():
+    drawn = (place or axes).legend(handles, names, fontsize=8, labelcolor=INK, **LEGEND, **options)
+    for text in drawn.get_texts():
         text.set_parse_math(False)
 
 
-def _some(values: np.ndarray) -> np.ndarray:
+def some(values: np.ndarray) -> np.ndarray:
     """As many of a curve's points as are drawn, its ends among them."""
     if len(values) <= MOST_POINTS:
         return values
@@ -137,7 +141,7 @@ def _thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return np.array([steps[b].mean() for b in blocks]), np.array([values[b].mean() for b in blocks])
 
 
-def _to_svg(figure: Figure) -> Markup:
+def to_svg(figure: Figure) -> Markup:
     """The <svg> element alone, the same bytes for the same figure."""
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

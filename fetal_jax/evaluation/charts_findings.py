@@ -19,7 +19,7 @@ def bland_altman(measure: dict) -> Markup:
     """
     unit = measure.get("unit") or ""
     reference, difference = (np.array(measure.get(key) or [], float) for key in ("reference", "difference"))
-    figure, axes = charts._new_axes(f"mean of both ({unit})", f"predicted − reference ({unit})", charts.SQUARE_INCHES)
+    figure, axes = charts.new_axes(f"mean of both ({unit})", f"predicted − reference ({unit})", charts.SQUARE_INCHES)
     many = len(difference) > MOST_DOTS
     style = {"s": 11, "alpha": 0.55, "lw": 0, "color": charts.COLOURS[0], "zorder": 3, "rasterized": many}
     axes.scatter(reference + difference / 2, difference, **style)
@@ -28,8 +28,8 @@ def bland_altman(measure: dict) -> Markup:
     _level(axes, [measure.get("low"), measure.get("high")], LIMITS, "--", "limits of agreement")
     half = measure.get("half_width")
     _level(axes, [None, None] if half is None else [-half, half], WIDTH, ":", "90 % interval")
-    charts._legend(axes, figure, loc="outside upper left", ncols=3, columnspacing=1.0, handlelength=1.6)
-    return charts._to_svg(figure)
+    charts.legend(axes, figure, loc="outside upper left", ncols=3, columnspacing=1.0, handlelength=1.6)
+    return charts.to_svg(figure)
 
 
 def _level(axes, heights: Sequence[float | None], colour: str, style: str, name: str) -> None:
@@ -40,10 +40,10 @@ def _level(axes, heights: Sequence[float | None], colour: str, style: str, name:
 def abstention(curve: dict) -> Markup:
     """An SVG of risk over coverage, {"coverage", "risk", "random"}."""
     coverage, risk = (np.array(curve[key], float) for key in ("coverage", "risk"))
-    figure, axes = charts._new_axes("share of the images kept (coverage)", "mean risk, 1 − Dice", charts.SQUARE_INCHES)
+    figure, axes = charts.new_axes("share of the images kept (coverage)", "mean risk, 1 − Dice", charts.SQUARE_INCHES)
     axes.plot(
-        charts._some(coverage),
-        charts._some(risk),
+        charts.some(coverage),
+        charts.some(risk),
         color=charts.COLOURS[0],
         lw=1.6,
         label="most certain first",
@@ -53,8 +53,8 @@ def abstention(curve: dict) -> Markup:
         axes.axhline(curve["random"], color="#94a3b8", lw=1, ls=(0, (3, 3)), label="any order, on average", zorder=2)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1] / 1.05, 1e-6))
-    charts._legend(axes, loc="best")
-    return charts._to_svg(figure)
+    charts.legend(axes, loc="best")
+    return charts.to_svg(figure)
 
 
 def anomalies(normal: Sequence[float], anomalous: Sequence[float]) -> Markup:
@@ -70,7 +70,7 @@ def robustness(rows: Sequence[dict], clean: dict, bottom: float) -> Markup:
 
     `rows` are {"strength", "unit", "dice", "low", "high"}, `bottom` is the lowest Dice drawn.
     """
-    figure, axes = charts._new_axes(rows[0].get("unit") or "strength", "Dice", SMALL_INCHES)
+    figure, axes = charts.new_axes(rows[0].get("unit") or "strength", "Dice", SMALL_INCHES)
     places = np.arange(len(rows))
     dice, low, high = (np.array([row.get(key) for row in rows], float) for key in ("dice", "low", "high"))
     if None not in (clean.get("low"), clean.get("high")):
@@ -81,4 +81,4 @@ def robustness(rows: Sequence[dict], clean: dict, bottom: float) -> Markup:
     axes.plot(places, dice, "o-", color=charts.COLOURS[0], lw=1.5, ms=3.5, zorder=4)
     axes.set_xticks(places, [f"{row['strength']:g}" for row in rows])
     axes.set_ylim(bottom, 1.01)
-    return charts._to_svg(figure)
+    return charts.to_svg(figure)

@@ -1,7 +1,7 @@
 """The chart of a paired comparison: every subject's difference, and their mean with its interval."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -20,9 +20,10 @@ Differences = tuple[np.ndarray, float, float]  # by subject; the interval of the
 def differences_by_subject(rows: Mapping[str, Differences], *, label: str) -> Markup:
     """An SVG with a row a class: a dot a subject, and the mean with its interval as a diamond upon a bar.
 
-    The interval may be NaN, the differences may be none.
+    The interval may be NaN, the differences may be none. The axis is that of the differences: of two subjects an
+    interval may be many times as wide, and is cut.
     """
-    figure, axes = charts._new_axes(label, "")
+    figure, axes = charts.new_axes(label, "")
     figure.set_size_inches(charts.SIZE_INCHES[0], FRAME_INCHES + ROW_INCHES * len(rows))
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=charts.GRID, lw=0.8)
@@ -39,7 +40,15 @@ def differences_by_subject(rows: Mapping[str, Differences], *, label: str) -> Ma
     axes.xaxis.label.set_size(FONT)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    return charts._to_svg(figure)
+    axes.set_xlim(*_limits([differences for differences, _, _ in rows.values()]))
+    return charts.to_svg(figure)
+
+
+def _limits(groups: Sequence[np.ndarray]) -> tuple[float, float]:
+    """From the least difference to the largest, zero among them, with some room."""
+    values = np.concatenate([[0.0], *groups])
+    room = 0.06 * float(np.ptp(values)) or 0.01
+    return float(values.min()) - room, float(values.max()) + room
 
 
 def _spread(differences: np.ndarray) -> np.ndarray:

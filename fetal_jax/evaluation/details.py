@@ -56,6 +56,12 @@ def of_choice(choice: Choice) -> dict[str, Any]:
     return {"chosen": choice.chosen, "reason": choice.reason, "candidates": rows}
 
 
+def stage_before(stages: Sequence[str], labelling: Sequence[Mapping[str, Any]]) -> str | None:
+    """The stage before the first labelling: what the unlabelled images are to improve on."""
+    first = labelling[0]["stage"] if labelling else None
+    return stages[stages.index(first) - 1] if first in stages[1:] else None
+
+
 def plain(value: Any) -> Any:
     """Data that JSON can hold: NaN and infinity are None."""
     if dataclasses.is_dataclass(value):

@@ -108,19 +108,25 @@ def check_no_leak(
 
     Args:
       members: how the images of each member's run were dealt, by the name of the run.
-      dataset: the test images'. Of a member that was trained on another one nothing can be told by names.
+      dataset: the test images', in any version of it. Of a member that was trained on another one nothing can be told
+        by names.
       test: names of the images to be scored.
       subject_of: the subject of each image of the dataset, by name.
     """
     tested = {subject_of[name] for name in test}
     for member, dealt in members.items():
-        known = known_subjects(dealt, subject_of) if dealt.dataset == dataset else set()
+        known = known_subjects(dealt, subject_of) if _named(dealt.dataset) == _named(dataset) else set()
         if leaked := sorted(tested & known):
             others = f" and {len(leaked) - 1} others" if len(leaked) > 1 else ""
             raise UserError(
                 f"{member} was trained on subject {leaked[0]}{others} of the test images: leave it out, or "
                 "train it with the split of the others"
             )
+
+
+def _named(dataset: str) -> str:
+    """Without the version that stands behind a colon: names and subjects outlive it."""
+    return dataset.partition(":")[0]
 
 
 def known_subjects(dealt: Dealt, subject_of: Mapping[str, str]) -> set[str]:

@@ -18,6 +18,7 @@ from fetal_jax.types import UserError
 from input_pipeline.formats import KIND_OF, Stack, read, stem
 
 SUFFIXES = tuple(KIND_OF)
+WEEKS = 10, 45  # of a fetus that anybody measures
 
 
 def predict_files(
@@ -38,7 +39,7 @@ def predict_files(
     and its frames are called NAME_000, NAME_001, ...; other files NAME.
 
     `model` is a workdir or its `model/`, or several that answer together (evaluation.ensemble). `tta` and `postprocess`
-    are names of evaluation.tta and evaluation.postprocess; "auto" is what the run chose on its validation images.
+    are names of evaluation.tta and evaluation.postprocess; "auto" is how the run was last evaluated.
 
     Writes `out/NAME.png` (class ids 0..C-1, native size) whatever the format, `out/NAME_overlay.png` if `overlay`,
     `out/predictions.csv` with a row a frame and class, and `out/measurements.csv` with a row a frame: sizes, age, and
@@ -50,11 +51,10 @@ def predict_files(
     """
     models = [model] if isinstance(model, pathlib.Path) else model
     reader = readers.load(models, tta, postprocess)
-    if spacing_mm is not None and not 0 < spacing_mm < math.inf:
-        raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
+    _check_numbers(reader.card.facts.dims, spacing_mm, ga_weeks)
+    if ga_weeks is not None and not WEEKS[0] <= ga_weeks <= WEEKS[1]:
+        raise UserError(f"--ga-weeks is {ga_weeks}: give the gestational age in weeks, {WEEKS[0]} to {WEEKS[1]}")
     if reader.card.facts.dims == 3:
-        if spacing_mm is not None:
-            raise UserError(f"--spacing is {spacing_mm}: a volume has its own, leave it out")
         yield from predict_scans(reader, paths, out, overlay=overlay)
         return
     files = _image_files(paths)
@@ -71,6 +71,17 @@ def predict_files(
             yield line
     write_table(out / "predictions.csv", rows)
     write_table(out / "measurements.csv", measured)
+
+
+def _check_numbers(dims: int, spacing_mm: float | None, ga_weeks: float | None) -> None:
+    if spacing_mm is not None and not 0 < spacing_mm < math.inf:
+        raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
+    if ga_weeks is not None and not 0 < ga_weeks < math.inf:
+        raise UserError(f"--ga-weeks is {ga_weeks}: give the gestational age in weeks, a positive number")
+    if dims == 3 and spacing_mm is not None:
+        raise UserError(f"--spacing is {spacing_mm}: a volume has its own, leave it out")
+    if dims == 3 and ga_weeks is not None:
+        raise UserError(f"--ga-weeks is {ga_weeks}: nothing of a volume is judged by age, leave it out")
 
 
 def _predict_file(

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fetal_jax.evaluation.score import Scored
+from fetal_jax.metrics.aggregate import mean_of_defined
 from fetal_jax.metrics.overlap import scores
 from fetal_jax.statistics.bootstrap import interval, multiplicities, subject_means
 
@@ -58,15 +59,11 @@ def _n_subjects(values: np.ndarray, subjects: Sequence[str]) -> np.ndarray:
 
 
 def _edges(draws: np.ndarray, classes: Sequence[str], alone: np.ndarray) -> dict[str, Interval]:
-    """The interval of each class, but of those that one subject has alone, and of their mean in each draw."""
-    low, high = interval(np.concatenate([draws, mean_over_classes(draws)[:, None]], axis=1))
-    undefined = np.isnan(low) | np.append(alone, alone.all())
+    """The interval of each class and of their mean; none of a class that one subject has alone, and then no mean."""
+    exist = ~np.isnan(draws).all(0)
+    whole = ~np.isnan(draws[:, exist]).any(1)  # a draw that lost a class is of another mean
+    mean = np.where(whole, mean_of_defined(draws, axis=1), np.nan)
+    low, high = interval(np.column_stack([draws, mean]))
+    undefined = np.isnan(low) | np.append(alone, (alone & exist).any())
     rows = zip([*classes, "mean"], undefined, low.tolist(), high.tolist(), strict=True)
     return {name: None if missing else [a, b] for name, missing, a, b in rows}
-
-
-def mean_over_classes(values: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, " n"]:
-    """The mean over the classes that are defined; NaN where none is."""
-    defined = ~np.isnan(values)
-    number = defined.sum(1)
-    return np.where(number == 0, np.nan, np.where(defined, values, 0).sum(1) / np.maximum(number, 1))

@@ -13,7 +13,7 @@ from fetal_jax.anomaly.features import describe
 from fetal_jax.anomaly.gate import looks
 from fetal_jax.anomaly.normative import AGE
 from fetal_jax.biometry.dating import gestational_age
-from fetal_jax.biometry.measures import measure
+from fetal_jax.biometry.measures import known_spacing, measure
 from fetal_jax.evaluation.segmenter import ModelCard, Segmentation
 from fetal_jax.evaluation.tables import Row
 
@@ -51,7 +51,10 @@ def measurements(
     of normals is by age.
     """
     sizes = measure(answer.labels, card.facts.classes, spacing_mm)
-    row: Row = {"name": name, "spacing_mm": "" if spacing_mm is None else " ".join(f"{s:g}" for s in spacing_mm)}
+    row: Row = {
+        "name": name,
+        "spacing_mm": "" if known_spacing(spacing_mm) is None else " ".join(f"{s:g}" for s in spacing_mm),
+    }
     for key, size in sizes.items():
         row[key] = _cell(size)
         if (half_width := card.intervals_mm.get(key)) is not None:

@@ -147,7 +147,7 @@ def recipe(name: str, classes: Sequence[str], dims: int = 2) -> tuple[Step, ...]
     known = recipes(classes, dims)
     if name not in known:
         structures = ", ".join(classes[1:])
-        raise UserError(f"postprocess {name!r} is unknown for {structures}: choose one of {', '.join(known)}")
+        raise UserError(f"postprocess {name!r} is unknown for {structures}: choose one of {', '.join(known)}, or auto")
     return known[name]
 
 

@@ -12,7 +12,7 @@ from fetal_jax.evaluation.ensemble import Ensemble
 from fetal_jax.evaluation.postprocess import Step, postprocess, recipe
 from fetal_jax.evaluation.segmenter import ModelCard, Segmentation, Segmenter, segmentation
 
-AUTO = "auto"  # what the model card says was chosen on validation images
+AUTO = "auto"  # what the model card says: as the run was last evaluated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +21,13 @@ class Reader:
 
     segmenter: Segmenter | Ensemble
     steps: tuple[Step, ...] = ()
+    as_evaluated: bool = True
 
     @property
     def card(self) -> ModelCard:
-        return self.segmenter.card
+        """The network's, without the intervals where answers are made in another way: those are of other errors."""
+        card = self.segmenter.card
+        return card if self.as_evaluated else dataclasses.replace(card, intervals_mm={})
 
     def __call__(
         self, image: np.ndarray, spacing_mm: Sequence[float] | Float[np.ndarray, " dims"] | None = None
@@ -44,6 +47,6 @@ def load(models: Sequence[str | os.PathLike], tta: str = "none", postprocess: st
     """
     segmenter = ensemble.load(models)
     card = segmenter.card
-    segmenter = segmenter.with_tta(card.tta if tta == AUTO else tta)
-    name = card.postprocess if postprocess == AUTO else postprocess
-    return Reader(segmenter, recipe(name, card.facts.classes, card.facts.dims))
+    tta, postprocess = card.tta if tta == AUTO else tta, card.postprocess if postprocess == AUTO else postprocess
+    steps = recipe(postprocess, card.facts.classes, card.facts.dims)
+    return Reader(segmenter.with_tta(tta), steps, (tta, postprocess) == (card.tta, card.postprocess))

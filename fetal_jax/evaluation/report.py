@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from fetal_jax.atomic import replacing_file
 from fetal_jax.evaluation import report_findings, report_pictures, report_run, report_scores, report_tests
 from fetal_jax.evaluation.report_data import Example, Explanation, Report
-from fetal_jax.evaluation.report_words import number
+from fetal_jax.evaluation.report_words import counted, number
+from fetal_jax.evaluation.templates import environment
 
 __all__ = ["Example", "Explanation", "Report", "write_report"]
 
@@ -50,16 +49,11 @@ def write_report(path: str | os.PathLike, report: Report) -> None:
 
 
 def _render(report: Report) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["score"] = number
+    pages = environment(Path(__file__).parent)
+    pages.filters["score"] = number
+    pages.filters["counted"] = counted
     made = [{"id": name, "title": title, "data": make(report)} for name, title, make in SECTIONS]
-    return environment.get_template("report.html").render(
+    return pages.get_template("report.html").render(
         report=report,
         summary=report.summary,
         facts=report.facts,

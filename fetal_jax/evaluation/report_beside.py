@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fetal_jax.evaluation.details import stage_before
 from fetal_jax.evaluation.report_data import Report
 from fetal_jax.evaluation.report_run import stage_names, stage_settings
 from fetal_jax.evaluation.report_words import DASH, number, points, signed
@@ -41,8 +42,7 @@ def results(report: Report) -> list[dict]:
         return []
     note = f"after {summary.get('final_stage', names[-1] if names else 'training')}"
     columns = [{"title": _final_title(report), "note": note, "scores": [report.test]}]
-    first = report.labelling[0]["stage"] if report.labelling else None
-    before = names[names.index(first) - 1] if first in names[1:] else None
+    before = stage_before(names, report.labelling)
     if before in summary.get("stages", {}):
         earlier = summary["stages"][before]
         title = "Before labelling" if stage_settings(report, before).get("pool") == "both" else "Supervised only"
@@ -57,7 +57,7 @@ def _answers(report: Report) -> list[dict]:
     tta = named.get("tta") or report.summary.get("tta") or "test-time augmentation"
     cleaning = named.get("postprocess") or report.summary.get("postprocess") or "chosen on validation images"
     added = {
-        "test_ensemble": ("Ensemble", "several networks"),
+        "test_ensemble": ("Ensemble", ", ".join(report.summary.get("ensemble") or []) or "several networks"),
         "test_tta": ("With TTA", tta),
         "test_cleaned": ("Post-processed", cleaning),
     }

@@ -8,9 +8,10 @@ import numpy as np
 
 from fetal_jax.evaluation import charts_findings, charts_pixels
 from fetal_jax.evaluation.report_data import Report
-from fetal_jax.evaluation.report_words import DASH, interval, known, number, p_value, percent, points, signed
+from fetal_jax.evaluation.report_words import DASH, counted, interval, known, number, p_value, percent, points, signed
 
 KINDS = {"roc": "ROC", "pr": "Precision and recall"}
+FEW_SUBJECTS = 10  # below it limits of agreement are themselves uncertain by more than half of the SD
 LOWEST = 0.05  # Dice axes begin at a multiple of it
 HEADS = {"df_mm": "DF (mm)", "adf_mm": "ADF (mm)", "dice": "Dice", "hausdorff_mm": "Hausdorff distance (mm)"}
 
@@ -76,7 +77,7 @@ def biometry(report: Report) -> dict[str, Any] | None:
     if not measures:
         return None
     charts = [
-        {"title": f"{m['title']}, {m['n']} subjects", "svg": charts_findings.bland_altman(m)}
+        {"title": f"{m['title']}, {counted(m['n'], 'subject')}", "svg": charts_findings.bland_altman(m)}
         for m in measures
         if m["n"]
     ]
@@ -97,13 +98,14 @@ def _heads(heads: dict) -> list[tuple[str, str, str, int]]:
 def _measure(measure: dict) -> dict[str, str]:
     half, sd = measure.get("half_width"), measure.get("sd")
     digits = int(np.clip(2 - np.floor(np.log10(sd)), 0, 3)) if known(sd) and sd > 0 else 2  # three of the SD
+    limits = interval([measure.get("low"), measure.get("high")], digits)
     return {
         "title": measure["title"],
         "unit": measure.get("unit") or "",
         "n": measure["n"],
         "missing": measure.get("n_missing") or 0,
         "bias": signed(measure.get("bias"), digits),
-        "limits": interval([measure.get("low"), measure.get("high")], digits),
+        "limits": f"{limits} (few subjects)" if limits and measure["n"] < FEW_SUBJECTS else limits,
         "mad": number(measure.get("mad"), digits),
         "half_width": f"± {number(half, digits)}" if known(half) else DASH,
         "calibration": measure.get("n_calibration") or 0,
@@ -125,6 +127,8 @@ def uncertainty(report: Report) -> dict[str, Any] | None:
         "areas": [(name, number(area)) for name, area in areas.items()],
         "correlation": number(found.get("correlation"), 2),
         "n": len(found["coverage"]),
+        "several": len(report.facts.foreground) > 1,
+        "n_undefined": found.get("n_undefined") or 0,
     }
 
 
@@ -161,6 +165,7 @@ def robustness(report: Report) -> dict[str, Any] | None:
         "rows": [{"name": name, "cells": [_drop(row) for row in rows]} for name, rows in perturbations.items()],
         "most": max(map(len, perturbations.values())),
         "n_images": found.get("n_images"),
+        "several": len(report.facts.foreground) > 1,
         "n_subjects": found.get("n_subjects"),
         "clean": {"dice": number(clean.get("dice")), "interval": interval([clean.get("low"), clean.get("high")])},
         "seeds": _seeds(found.get("seeds") or {}),

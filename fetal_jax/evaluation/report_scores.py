@@ -46,10 +46,24 @@ def distances(report: Report) -> dict[str, Any] | None:
     if unit is None:
         return None
     metrics = {f"{metric}_{unit}": title for metric, title in DISTANCES.items()}
-    rows = _rows(report, metrics, digits=2)
+    rows, n_unsized = _rows(report, metrics, digits=2), _unsized(report) if unit == "mm" else 0
+    n_measured = report.test["n_images"] - n_unsized
     words = {"unit": {"mm": "millimetres", "px": "pixels"}[unit], "within": WITHIN[unit]}
     words |= {"several": len(report.facts.foreground) > 1, "intervals": bool(report.details.get("intervals"))}
-    return {"rows": rows, "note": report.details.get("mm_note"), "test": report.test, **words}
+    return {
+        "rows": rows,
+        "note": report.details.get("mm_note"),
+        "n_measured": n_measured,
+        "n_unsized": n_unsized,
+        **words,
+    }
+
+
+def _unsized(report: Report) -> int:
+    """Images that have a Dice and no millimetres: their pixel size is not known."""
+    defined = report.test.get("defined", {})
+    measured = defined.get("hd95_mm", {})
+    return max((number - measured.get(name, number) for name, number in defined.get("dice", {}).items()), default=0)
 
 
 def _rows(report: Report, metrics: dict[str, str], digits: int) -> list[Row]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fetal_jax.atomic import replacing_file
-from fetal_jax.metrics.aggregate import absent, aggregate
+from fetal_jax.metrics.aggregate import absent, aggregate, mean_of_defined
 from fetal_jax.metrics.overlap import Counts, count, scores
 from fetal_jax.types import UserError
 
@@ -52,12 +52,14 @@ class Scored:
         averages = aggregate(self.values(), pooled, self.subjects, self.classes)
         return {**averages, "absent": absent(self.counts, self.classes)}
 
-    def dice(self) -> Float[np.ndarray, " images"]:
-        """Mean Dice over the defined classes of each image; NaN where every class is absent from both."""
+    def dice(self, absent: float = np.nan) -> Float[np.ndarray, " images"]:
+        """Mean Dice over the classes of each image.
+
+        One that is absent from reference and prediction counts as `absent`; by default it is left out, and NaN is an
+        image without any.
+        """
         values = scores(self.counts)["dice"]
-        defined = ~np.isnan(values)
-        number = defined.sum(1)
-        return np.where(number == 0, np.nan, np.where(defined, values, 0).sum(1) / np.maximum(number, 1))
+        return mean_of_defined(np.where(np.isnan(values), absent, values), axis=1)
 
 
 def answers(

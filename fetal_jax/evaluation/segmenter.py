@@ -45,7 +45,7 @@ class ModelCard:
     splits_hash: str
     stage: str
     intensity: str = "unit"  # a name of input_pipeline.transforms.INTENSITIES
-    tta: str = "none"  # what was chosen on the validation images: a name of evaluation.tta
+    tta: str = "none"  # as the run was last evaluated: a name of evaluation.tta
     postprocess: str = "none"  # alike: a name of evaluation.postprocess
     intervals_mm: dict[str, float] = dataclasses.field(default_factory=dict)  # half-widths at 90 %, by measure
 

@@ -68,9 +68,11 @@ def looks(name: str, dims: int = 2) -> tuple[Look, ...]:
     Raises UserError if there is no such name, or it is for images and `dims` says volumes.
     """
     if name not in NAMES:
-        raise UserError(f"tta {name!r} is unknown: choose one of {', '.join(NAMES)}")
+        raise UserError(f"tta {name!r} is unknown: choose one of {', '.join(NAMES)}, or auto")
     if name not in LOOKS[dims]:
-        raise UserError(f"tta {name!r} is for images, this model takes volumes: choose one of {', '.join(LOOKS[dims])}")
+        raise UserError(
+            f"tta {name!r} is for images, this model takes volumes: choose one of {', '.join(LOOKS[dims])}, or auto"
+        )
     return LOOKS[dims][name]
 
 

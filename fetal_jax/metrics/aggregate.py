@@ -40,10 +40,8 @@ def aggregate(
         raise ValueError(f"there are {len(subjects)} subjects: give one for each image")
     groups = _groups(subjects)
     return {
-        "per_image": {m: _with_mean(_mean(v), classes) for m, v in values.items()},
-        "per_subject": {
-            m: _with_mean(_mean(np.stack([_mean(v[group]) for group in groups])), classes) for m, v in values.items()
-        },
+        "per_image": {m: _with_mean(mean_of_defined(v), classes) for m, v in values.items()},
+        "per_subject": {m: _with_mean(_mean_of_means(v, groups), classes) for m, v in values.items()},
         "pooled": {m: _with_mean(v, classes) for m, v in pooled.items()},
         "median": {m: _row(_median(v), classes) for m, v in values.items()},
         "defined": {m: dict(zip(classes, (~np.isnan(v)).sum(0).tolist(), strict=True)) for m, v in values.items()},
@@ -66,17 +64,20 @@ def absent(counts: Counts, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     return {name: {case: int(where[:, i].sum()) for case, where in cases.items()} for i, name in enumerate(classes)}
 
 
+def mean_of_defined(values: Float[np.ndarray, "..."], axis: int = 0) -> Float[np.ndarray, "..."]:
+    """Mean over an axis of what is defined; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    number = defined.sum(axis)
+    return np.where(number == 0, np.nan, np.where(defined, values, 0).sum(axis) / np.maximum(number, 1))
+
+
 def _groups(subjects: Sequence[str]) -> list[np.ndarray]:
     names = np.asarray(subjects)
     return [np.flatnonzero(names == name) for name in dict.fromkeys(subjects)]
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is defined; NaN where nothing is."""
-    defined = ~np.isnan(values)
-    total = np.where(defined, values, 0).sum(0)
-    number = defined.sum(0)
-    return np.where(number == 0, np.nan, total / np.maximum(number, 1))
+def _mean_of_means(values: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    return mean_of_defined(np.stack([mean_of_defined(values[group]) for group in groups]))
 
 
 def _median(values: np.ndarray) -> np.ndarray:
@@ -86,7 +87,7 @@ def _median(values: np.ndarray) -> np.ndarray:
 
 
 def _with_mean(values: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
-    return _row(np.append(values, _mean(values)), [*classes, "mean"])
+    return _row(np.append(values, mean_of_defined(values)), [*classes, "mean"])
 
 
 def _row(values: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:

@@ -17,6 +17,7 @@ from fetal_jax.statistics import consistency_overlap as overlap
 from fetal_jax.statistics.published import Finding, Row
 
 EXACT = ("wilcoxon", "sign", "permutation")  # tests of n signs, all of which are equally likely
+UNPAIRED = ("rank-sum", "rank sum", "ranksum", "unpaired", "independent")  # of two groups
 
 
 def check_row(row: Row) -> list[Finding]:
@@ -40,7 +41,8 @@ def known(row: Row) -> set[str]:
 
 def p_of_n(row: Row) -> Iterator[str]:
     """All 2**n signs of n paired differences are equally likely, so no exact test of them has a p below one of them."""
-    if not row.test.lower().startswith(EXACT):
+    test = row.test.lower()
+    if not test.startswith(EXACT) or any(word in test for word in UNPAIRED):
         return
     sides = 1 if "one-sided" in row.test else 2
     least = min(sides * 0.5**row.n, 1.0)

@@ -69,8 +69,9 @@ class Paired:
         if self.n_zeros == self.n:
             return f"no difference on any of n = {self.n}"
         if not smallest < alpha:
-            of = f" of {comparisons}" if comparisons > 1 else ""
-            return f"n = {self.n - self.n_zeros} cannot reach p < {alpha:g} by Wilcoxon (smallest{of} {smallest:.4g})"
+            holm_words = f"after Holm over {comparisons} pairs " if comparisons > 1 else ""
+            words = f"{holm_words}at least {smallest:.2g}"
+            return f"n = {self.n - self.n_zeros} cannot reach p < {alpha:g} by Wilcoxon ({words})"
         if not p < alpha:
             return f"no difference shown (p = {p:.2g})"
         better = names[1] if (self.rank_effect > 0) == higher_is_better else names[0]

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from experiments import anomaly_phantom
 from experiments import anomaly_phantom_scores as experiment
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.gate import Gate
 from fetal_jax.anomaly.normative import Normative
+from input_pipeline.splits import PARTS, Splits
 
 
 def case(subject, anomaly="none", size=0.0, mismatch=0.1, look=0.0):
@@ -30,14 +30,6 @@ def test_the_auroc_of_a_kind_is_against_the_normals():
     found = experiment.auroc(scores, kinds)
     assert found["auroc"] == 0.75
     assert 0 <= found["low"] <= 0.75 <= found["high"] <= 1
-
-
-def test_resampled_aurocs_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    values, truth, times = rng.integers(0, 6, 20) * 1.0, rng.random(20) < 0.4, rng.integers(0, 3, (5, 20))
-    expected = [roc_auc_score(truth, values, sample_weight=weights) for weights in times]
-    np.testing.assert_allclose(experiment.resampled_auroc(values, truth, times), expected)
-    assert np.isnan(experiment.resampled_auroc(values, truth, np.where(truth, 1, 0)[None])[0])
 
 
 def test_the_thesis_score_of_a_subject_is_the_median_of_its_images():
@@ -98,3 +90,12 @@ def test_harmed_images_go_through_the_network_and_the_gate():
     shares = anomaly_phantom.refusals(Detector(("background", "head"), gate, normals), Bright(), images[:4])
     assert shares.keys() == anomaly_phantom.HARM.keys()
     assert shares["noise"] == shares["black"] == shares["inverted"] == shares["turned by 90 degrees"] == 1
+
+
+def test_a_run_on_other_data_is_refused(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    Splits("hc18:1.0.0:0", 0, dict.fromkeys(PARTS, ()), {}).save(tmp_path / "splits.json")
+    assert anomaly_phantom.main(["--workdir", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"anomaly_phantom: {tmp_path} is a run on hc18:1.0.0:0: give one on fetal_phantom/anomalies")
+    assert told.count("\n") == 1

@@ -22,8 +22,8 @@ def svg_texts(svg):
 def figures(monkeypatch):
     """The figures that are drawn, as matplotlib has them."""
     drawn = []
-    to_svg = charts._to_svg
-    monkeypatch.setattr(charts, "_to_svg", lambda figure: drawn.append(figure) or to_svg(figure))
+    to_svg = charts.to_svg
+    monkeypatch.setattr(charts, "to_svg", lambda figure: drawn.append(figure) or to_svg(figure))
     return drawn
 
 
@@ -65,6 +65,22 @@ def test_a_consistency_that_never_counted_is_not_drawn():
     (chart,) = charts.of_training(lines)
     assert chart["title"] == "Training loss"
     assert "consistency" not in svg_texts(chart["svg"])
+
+
+def test_a_loss_that_is_the_supervised_one_is_drawn_once():
+    lines = [{"kind": "train", "stage": "a", "step": i, "loss": i / 3, "supervised": i / 3} for i in (1, 2, 3)]
+    assert "supervised" not in charts.of_training(lines)[0]["svg"]
+    lines[1]["supervised"] = 0.5
+    assert "supervised" in charts.of_training(lines)[0]["svg"]
+
+
+def test_shares_of_pixels_are_in_real_percents(figures):
+    bins = [{"confidence": c, "accuracy": c, "share": s} for c, s in ((0.6, 0.002), (0.99, 0.998))]
+    texts = svg_texts(charts_pixels.reliability(bins))
+    assert [text for text in texts if text and text.endswith(" %")] == ["0.1 %", "100 %"]
+    low, high = figures[0].axes[1].get_ylim()
+    assert low == pytest.approx(0.001)
+    assert high > 1
 
 
 def test_histograms_tell_kept_from_dropped():
@@ -114,10 +130,10 @@ def test_many_classes_have_styles_of_their_own():
 
 
 def test_a_curve_of_many_points_keeps_its_ends():
-    kept = charts._some(np.arange(10_000))
+    kept = charts.some(np.arange(10_000))
     assert len(kept) == charts.MOST_POINTS
     assert (kept[0], kept[-1]) == (0, 9999)
-    assert list(charts._some(np.arange(3))) == [0, 1, 2]
+    assert list(charts.some(np.arange(3))) == [0, 1, 2]
 
 
 def test_reliability_leaves_empty_bins_out_and_keeps_uneven_ones(figures):

@@ -126,6 +126,12 @@ def test_how_many_subjects_leak_is_said():
         check_no_leak({"fold": dealt(labelled=["c1", "d1", "e2"])}, "heads", ["c1", "d1", "e1", "f1"], SUBJECTS)
 
 
+def test_another_version_of_the_dataset_is_the_same_dataset():
+    member = {"run": dealt(dataset="heads:1.0.0:a1", labelled=["c1"])}
+    with pytest.raises(UserError, match="run was trained on subject c"):
+        check_no_leak(member, "heads:1.0.0:b2", ["c1"], SUBJECTS)
+
+
 def test_members_that_saw_others_only_are_allowed():
     members = {
         "same split": dealt(labelled=["a1"], test=["c1", "e1"]),

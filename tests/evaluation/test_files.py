@@ -321,3 +321,9 @@ def test_images_are_never_overwritten(model, folder):
 def test_a_spacing_is_positive(model, folder, tmp_path, spacing):
     write(folder / "a.png")
     refused(model, [folder], tmp_path / "out", "--spacing is .*: give the pixel size in mm", spacing_mm=spacing)
+
+
+@pytest.mark.parametrize("weeks", [0.0, -20.0, float("nan"), float("inf")])
+def test_an_age_is_positive(model, folder, tmp_path, weeks):
+    write(folder / "a.png")
+    refused(model, [folder], tmp_path / "out", "--ga-weeks is .*: give the gestational age in weeks", ga_weeks=weeks)

@@ -57,6 +57,14 @@ def test_auto_is_what_the_run_chose(saved, grey_is_a_class):
     assert (len(untouched.segmenter.each_look()), untouched.steps) == (1, ())
 
 
+def test_intervals_are_of_answers_made_as_they_were_evaluated(saved):
+    folder = saved("run", tta="flips", postprocess="largest", intervals_mm={"hc_mm": 2.5})
+    assert readers.load([folder], tta="auto", postprocess="auto").card.intervals_mm == {"hc_mm": 2.5}
+    assert readers.load([folder], tta="flips", postprocess="largest").card.intervals_mm == {"hc_mm": 2.5}
+    assert readers.load([folder], tta="flips").card.intervals_mm == {}
+    assert readers.load([folder], postprocess="largest").card.intervals_mm == {}
+
+
 def test_several_models_answer_together(saved, grey_is_a_class):
     reader = readers.load([saved("seed0"), saved("seed1", 1)], tta="horizontal", postprocess="largest")
     assert isinstance(reader.segmenter, Ensemble)

@@ -70,6 +70,34 @@ def test_distances_are_in_millimetres_where_there_are_any(page):
     assert "18.50" not in html
 
 
+def test_images_without_a_pixel_size_are_not_counted_as_measured(page):
+    some = scores(dice=0.9, hd95_mm=2.664)
+    some["defined"]["hd95_mm"] = {"head": 150}
+    html = page({}, some)
+    assert "In millimetres, on 152 images" in text(html)
+    assert "8 images without a known pixel size: in no number of this section." in text(html)
+    assert "without a known pixel size" not in page({}, scores(dice=0.9, hd95_mm=2.664))
+
+
+def test_the_networks_of_an_ensemble_are_named():
+    summary = {"test_ensemble": scores(dice=0.9), "ensemble": ["seed0", "seed1"]}
+    report = Report("A run", {}, {}, [], [], {"test": scores(dice=0.8)} | summary, FACTS, [], [])
+    columns = report_beside.results(report)
+    assert [column["note"] for column in columns if column["title"] == "Ensemble"] == ["seed0, seed1"]
+
+
+def test_one_is_not_many_and_the_dice_of_several_structures_is_explained(page, monkeypatch):
+    found = {"uncertainty": {"coverage": [1.0], "risk": [0.1]}}
+    one = scores(dice=0.9) | {"n_images": 1, "n_subjects": 1}
+    html = text(page(found, one))
+    assert "on 1 image of 1 subject" in html
+    assert "The mean risk of 1 test image when" in html
+    assert "mean over the structures" not in html
+    two = DatasetFacts("d", "a dataset", ("background", "head", "csp"), ((0, 0, 0),) * 3, "its name", "none", "")
+    monkeypatch.setitem(globals(), "FACTS", two)
+    assert "Dice of an image: mean over the structures that it shows." in text(page(found))
+
+
 def test_distances_are_in_pixels_where_no_spacing_is_known(page):
     html = page({"mm_note": "The size of a pixel is not known."}, scores(dice=0.9, hd95_px=18.5))
     assert cells(html, "HD95")[0] == "18.50"
@@ -156,9 +184,15 @@ def test_sizes_are_told_to_the_digits_of_their_spread(page):
     size |= {"reference": [100.0, 200.0, 300.0], "difference": [-10.0, 2.0, 4.0]}
     area = size | {"title": "Area", "unit": "mm²", "sd": 328.0, "half_width": None, "coverage": None}
     html = page({"biometry": {"measures": {"hc_mm": size, "area": area}, "note": "A point a subject."}})
-    assert cells(html, "Head circumference") == ["−1.47 (−17.80 to 14.86)", "4.06", "± 13.04 (from 36)", "89.9 %"]
-    assert cells(html, "Area") == ["−1 (−18 to 15)", "4", "– (from 36)", "–"]
+    assert cells(html, "Head circumference") == [
+        "−1.47 (−17.80 to 14.86 (few subjects))",
+        "4.06",
+        "± 13.04 (from 36)",
+        "89.9 %",
+    ]
+    assert cells(html, "Area") == ["−1 (−18 to 15 (few subjects))", "4", "– (from 36)", "–"]
     assert "3 subjects 2 images not measured" in text(html)
+    assert "few subjects" not in page({"biometry": {"measures": {"hc_mm": size | {"n": 10}}}})
     assert html.count("limits of agreement</text>") == 2
     assert html.count("90 % interval</text>") == 1  # the area has none
 
@@ -171,8 +205,10 @@ def test_abstention_and_its_areas_are_told(page):
         "random": 0.04,
         "ideal": 0.02,
         "correlation": 0.7,
+        "n_undefined": 3,
     }
     html = page({"uncertainty": found})
+    assert "Left out: 3 images with no structure and none found." in text(html)
     assert cells(html, "by the network") == ["0.0250"]
     assert cells(html, "the best order there is") == ["0.0200"]
     assert "of 2 test images" in text(html)
@@ -191,7 +227,7 @@ def test_anomalies_are_told_apart_only_where_some_are_known(page):
     }
     html = page({"anomaly": known | {"most": most, "note": "A phantom is no clinical evidence."}})
     assert (
-        "1 subjects with a known anomaly against 2 without: area under the ROC curve 1.000 (95 % interval 0.900–1.000)"
+        "1 subject with a known anomaly against 2 without: area under the ROC curve 1.000 (95 % interval 0.900–1.000)"
         in text(html)
     )
     assert cells(html, "lv") == ["–"]

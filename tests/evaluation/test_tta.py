@@ -127,7 +127,9 @@ def test_a_name_that_there_is_not_is_refused():
 
 @pytest.mark.parametrize("name", ["horizontal", "scales", "flips+scales"])
 def test_what_is_for_images_is_refused_for_volumes(name):
-    with pytest.raises(UserError, match=r"tta '.*' is for images, .* takes volumes: choose one of none, flips$"):
+    with pytest.raises(
+        UserError, match=r"tta '.*' is for images, .* takes volumes: choose one of none, flips, or auto$"
+    ):
         looks(name, 3)
 
 

@@ -26,9 +26,9 @@ SPLIT = {"split.labelled": 9, "split.unlabelled": 6, "split.validation": 3, "spl
 def make_run(data_dir, tmp_path, small_network):
     """A workdir with a finished stage."""
 
-    def make(name="run", finished=True):
+    def make(name="run", finished=True, **changes):
         spec = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32"
-        settings = config.load(spec, [(key, str(value)) for key, value in SPLIT.items()])
+        settings = config.load(spec, [(key, str(value)) for key, value in (SPLIT | changes).items()])
         experiment, workdir = Experiment(settings, data_dir), Workdir(tmp_path / name)
         workdir.path.mkdir()
         workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
@@ -171,6 +171,13 @@ def test_what_is_no_run_is_refused(make_run, data_dir, tmp_path, capsys):
     assert "has no finished stage: run fetal-jax train with this --workdir first" in refusal(capsys)
 
 
+def test_runs_that_differ_in_more_than_their_seed_are_refused(make_run, data_dir, capsys):
+    workdirs = [make_run("one"), make_run("two", seed=1, log_every=4)]
+    assert call(data_dir, *workdirs) == 2
+    assert "two differs from" in (told := refusal(capsys))
+    assert "in log_every: the spread needs runs that differ in nothing but their seed" in told
+
+
 def test_a_run_on_volumes_is_refused(make_run, data_dir, capsys, monkeypatch):
     class OfVolumes:
         def __init__(self, settings, folder):
@@ -181,10 +188,12 @@ def test_a_run_on_volumes_is_refused(make_run, data_dir, capsys, monkeypatch):
     assert "is a run on volumes" in refusal(capsys)
 
 
-@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--out", "nowhere/file.json"]])
-def test_arguments_that_make_no_sense_are_refused(arguments, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "0"], ["--out", "nowhere/file.json"], ["--workdir", "runs/../runs/a"]]
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
-        program.main(["--workdir", str(tmp_path), *arguments])
+        program.main(["--workdir", "runs/a", *arguments])
     assert stopped.value.code == 2
     assert arguments[0] in capsys.readouterr().err
 

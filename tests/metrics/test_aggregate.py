@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from fetal_jax.metrics.aggregate import absent, aggregate
+from fetal_jax.metrics.aggregate import absent, aggregate, mean_of_defined
 from fetal_jax.metrics.overlap import METRICS, Counts, scores
 
 
@@ -28,6 +28,12 @@ def test_the_three_averages_differ_as_they_should():
     assert got["per_subject"]["dice"]["csp"] == pytest.approx((0.75 + 0.2) / 2)
     assert got["pooled"]["dice"]["csp"] == pytest.approx(184 / 194)
     assert (got["n_images"], got["n_subjects"]) == (3, 2)
+
+
+def test_a_mean_is_of_what_is_defined():
+    values = np.array([[0.5, 1.0], [np.nan, 0.25], [np.nan, np.nan]])
+    np.testing.assert_array_equal(mean_of_defined(values), [0.5, 0.625])
+    np.testing.assert_array_equal(mean_of_defined(values, axis=1), [0.75, 0.25, np.nan])
 
 
 def test_subjects_need_not_stand_together():

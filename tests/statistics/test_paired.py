@@ -64,7 +64,7 @@ def test_five_subjects_cannot_reach_what_003_claims():
     assert result.t_p < 0.05
     assert not result.can_reach(0.05)
     assert result.can_reach(0.1)
-    assert result.verdict() == "n = 5 cannot reach p < 0.05 by Wilcoxon (smallest 0.0625)"
+    assert result.verdict() == "n = 5 cannot reach p < 0.05 by Wilcoxon (at least 0.062)"
     assert signed([0.01, 0.02, 0.03, 0.04, 0.05, 0.06]).can_reach(0.05)
 
 
@@ -113,7 +113,7 @@ def test_one_subject_has_a_difference_but_no_spread():
     assert result.difference == pytest.approx(0.1)
     assert np.isnan([result.sd, result.low, result.high, result.t_p, result.effect]).all()
     assert (result.wilcoxon_p, result.permutation_p, result.smallest_p) == (1, 1, 1)
-    assert result.verdict() == "n = 1 cannot reach p < 0.05 by Wilcoxon (smallest 1)"
+    assert result.verdict() == "n = 1 cannot reach p < 0.05 by Wilcoxon (at least 1)"
 
 
 @pytest.mark.parametrize("n", [2, 20, 70])
@@ -154,7 +154,10 @@ def test_verdicts():
     assert signed([-0.01, -0.02, -0.03, -0.04, -0.05, -0.06, -0.07]).verdict() == "a is better (p = 0.016)"
     assert signed([0.01, -0.02, 0.03, -0.04, 0.05, -0.06, 0.07]).verdict() == "no difference shown (p = 0.81)"
     assert base.verdict(p=0.06, comparisons=3) == "no difference shown (p = 0.06)"
-    assert base.verdict(comparisons=10) == "n = 7 cannot reach p < 0.05 by Wilcoxon (smallest of 10 0.1562)"
+    assert (
+        base.verdict(comparisons=10)
+        == "n = 7 cannot reach p < 0.05 by Wilcoxon (after Holm over 10 pairs at least 0.16)"
+    )
 
 
 @pytest.mark.parametrize("outlier", [-0.9, -0.15])
