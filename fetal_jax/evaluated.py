@@ -16,7 +16,7 @@ from fetal_jax.evaluation.reader import AUTO
 from fetal_jax.evaluation.score import Scored, score
 from fetal_jax.evaluation.segmenter import Segmenter
 from fetal_jax.experiment import Experiment
-from fetal_jax.types import UserError
+from fetal_jax.types import UserError, Variables
 from fetal_jax.workdir import Workdir
 from input_pipeline.splits import Splits
 
@@ -39,6 +39,7 @@ class Evaluated:
 
     scored: Mapping[str, Scored]  # by stage, the last one last
     segmenter: Segmenter  # of the last stage
+    variables: Variables  # its weights
     inference: Inference
     ensemble: tuple[str, ...]  # the other runs that answer, too
     plain: Assessment
@@ -61,7 +62,7 @@ def find_out(experiment: Experiment, workdir: Workdir, options: Options) -> Eval
     if not names:
         raise UserError(f"{workdir.path} has no finished stage: run fetal-jax train with this --workdir first")
     others = _others(experiment, workdir, options.ensemble)
-    scored, segmenter = _score_stages(experiment, workdir, names)
+    scored, segmenter, variables = _score_stages(experiment, workdir, names)
     inference = chosen.choose_inference(experiment, segmenter, tta=options.tta, postprocess=options.postprocess)
     answering = _answering(segmenter, inference, others)
     clean = inference.cleaner(experiment.facts.classes, experiment.facts.dims)
@@ -70,6 +71,7 @@ def find_out(experiment: Experiment, workdir: Workdir, options: Options) -> Eval
     return Evaluated(
         scored=scored | {names[-1]: plain.scored},
         segmenter=segmenter,
+        variables=variables,
         inference=inference,
         ensemble=tuple(map(str, options.ensemble)),
         plain=plain,
@@ -93,8 +95,10 @@ def _others(experiment: Experiment, workdir: Workdir, runs: Sequence[pathlib.Pat
     return [segmenters.load(run, batch_size=experiment.eval_batch_size) for run in runs]
 
 
-def _score_stages(experiment: Experiment, workdir: Workdir, names: list[str]) -> tuple[dict[str, Scored], Segmenter]:
-    """The scores of each stage's model but the last, and its segmenter. One compilation serves them all."""
+def _score_stages(
+    experiment: Experiment, workdir: Workdir, names: list[str]
+) -> tuple[dict[str, Scored], Segmenter, Variables]:
+    """The scores of each stage's model but the last, and its segmenter and weights. One compilation serves them all."""
     segmenter, scored = None, {}
     for name in names:
         _, variables = segmenters.read(workdir.stage_model(name))
@@ -102,7 +106,7 @@ def _score_stages(experiment: Experiment, workdir: Workdir, names: list[str]) ->
         if name != names[-1]:
             records = experiment.dataset.records(experiment.splits.parts["test"])
             scored[name] = score(segmenter.probabilities, records, experiment.facts.classes)
-    return scored, segmenter
+    return scored, segmenter, variables
 
 
 def _answering(segmenter: Segmenter, inference: Inference, others: Sequence[Segmenter]) -> Segmenter | Ensemble:

@@ -111,7 +111,6 @@ def _report(
     found: Evaluated,
     explain: int,
 ) -> Report:
-    _, variables = segmenters.read(workdir.stage_model(found.stage))
     scored = found.plain.scored
     return Report(
         title=f"{summary['model']} on {experiment.dataset.name}",
@@ -124,5 +123,5 @@ def _report(
         examples=examples.of_test(experiment, found.segmenter, scored),
         pseudo_examples=examples.of_pool(experiment, workdir),
         details=details | {"intervals": summary["intervals"]},
-        explanations=examples.of_explanations(experiment, found.segmenter, variables, scored, explain),
+        explanations=examples.of_explanations(experiment, found.segmenter, found.variables, scored, explain),
     )

@@ -86,16 +86,20 @@ def describe(
     labels: Integer[np.ndarray, "h w"], classes: Sequence[str], spacing_mm: Spacing = None
 ) -> dict[str, float]:
     """The vector of a label map with its biometry; sizes in mm only where the size of a pixel is known."""
-    return describe_in(head_ellipse(labels, classes, PIXELS), labels, classes, spacing_mm)
+    head_px = head_ellipse(labels, classes, PIXELS)
+    return describe_rows(features_in(head_px, labels, classes, spacing_mm), head_px, labels, classes, spacing_mm)
 
 
-def describe_in(
-    head_px: Ellipse | None, labels: Integer[np.ndarray, "h w"], classes: Sequence[str], spacing_mm: Spacing = None
+def describe_rows(
+    rows: Sequence[Structure],
+    head_px: Ellipse | None,
+    labels: Integer[np.ndarray, "h w"],
+    classes: Sequence[str],
+    spacing_mm: Spacing = None,
 ) -> dict[str, float]:
-    """As `describe`, where the head is known in pixels."""
+    """As `describe`, where the table and the head in pixels are known."""
     known = known_spacing(spacing_mm) is not None
-    measures = measure_in(head_px, labels, classes, spacing_mm if known else PIXELS)
-    values = vector(features_in(head_px, labels, classes, spacing_mm), measures)
+    values = vector(rows, measure_in(head_px, labels, classes, spacing_mm if known else PIXELS))
     return {name: value for name, value in values.items() if known or not name.endswith("_mm")}
 
 

@@ -13,8 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from sklearn.covariance import LedoitWolf
-from sklearn.model_selection import GroupKFold
 
 from fetal_jax.types import UserError
 
@@ -87,6 +85,8 @@ class Gate:
         The threshold is the conformal quantile of distances to fits without the image's own subject. Raises UserError
         if there are too few images for that rate, or fewer subjects than FOLDS.
         """
+        from sklearn.model_selection import GroupKFold  # here: prediction asks a gate, and fits none
+
         if len(set(subjects)) < FOLDS:
             raise UserError(f"{len(set(subjects))} subjects are too few for a gate: give at least {FOLDS}")
         distances = []
@@ -102,6 +102,8 @@ class Gate:
 
     @classmethod
     def _fit(cls, vectors: Sequence[Mapping[str, float]], threshold: float, false_alarm: float) -> "Gate":
+        from sklearn.covariance import LedoitWolf
+
         names = list(vectors[0])
         table = np.array([[vector[name] for name in names] for vector in vectors])
         centre, scale = table.mean(0), np.maximum(table.std(0), LEAST_SCALE)

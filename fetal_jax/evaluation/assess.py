@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fetal_jax.anomaly.features import Structure, describe, describe_in, features_in
+from fetal_jax.anomaly.features import Structure, describe, describe_rows, features_in
 from fetal_jax.anomaly.gate import looks
 from fetal_jax.biometry.measures import PIXELS, head_ellipse, known_spacing, measure_in
 from fetal_jax.ellipse import Ellipse
@@ -166,10 +166,11 @@ def anatomy(labels: np.ndarray, classes: Sequence[str], spacing_mm: np.ndarray) 
         return Anatomy({}, (), {}, None)
     head = head_ellipse(labels, classes, PIXELS)
     spacing = known_spacing(spacing_mm)
+    rows = features_in(head, labels, classes, spacing)
     return Anatomy(
         sizes=measure_in(head, labels, classes, spacing),
-        structures=tuple(features_in(head, labels, classes, spacing)),
-        features=describe_in(head, labels, classes, spacing),
+        structures=tuple(rows),
+        features=describe_rows(rows, head, labels, classes, spacing),
         head_mm=None if head is None or spacing is None else head.in_mm(spacing),
     )
 
