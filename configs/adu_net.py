@@ -13,7 +13,8 @@ eight simulated infants of 6 to 24 months, trained on twelve others).
 
 from ml_collections import ConfigDict
 
-from configs.common import STAGE, base, choose, parse_argument
+from configs.common import STAGE, base, choose, dataset_of, make_split, parse_argument
+from fetal_jax.config import follows
 
 # Epochs, optimizer and learning rate; patches of a volume and epoch; sizes of the network.
 SCHEDULES = {
@@ -45,12 +46,14 @@ def get_config(argument: str = "") -> ConfigDict:
     own = choose("schedule", arg["schedule"], SCHEDULES)
     config = base(arg, {"name": "adu_net", "dropout": 0.1, "bn_momentum": 0.9} | own["model"])
     config.structures = ()
-    if arg["dataset"].startswith("fetal_phantom") and not arg["split"]:
-        config.split.update(PHANTOM)
+    config.split = follows(lambda c: make_split(arg["split"], _own_split(c.dataset)))
     config.batch_size = own["batch_size"]
     config.optimizer.name = own["optimizer"]
     config.patches = ConfigDict(own["patches"])
     config.evaluation.blur = 0
-    config.protocol = ("supervised",)
-    config.stages = ConfigDict({"supervised": STAGE | own["stage"] | {"objective": "cross_entropy"}})
+    config.stages = [STAGE | {"name": "supervised", "objective": "cross_entropy"} | own["stage"]]
     return config
+
+
+def _own_split(dataset: str) -> dict:
+    return PHANTOM if dataset.startswith("fetal_phantom") else dataset_of(dataset)["split"]

@@ -13,13 +13,18 @@ classes are weighted by their inverse frequency.
 
 from ml_collections import ConfigDict
 
-from configs.common import SPLITS, supervised
+from configs.common import SPLITS, parse_argument
+from configs.supervised import supervised
+from fetal_jax.config import override
+
+RARE = SPLITS["trans_thalamic"]["stratify"]
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Arguments: dataset, size (network pixels), split, schedule (short | few_images | published), width."""
-    config = supervised(argument, "attention_unet", short={"width": 16}, objective="weighted_hybrid")
-    if config.split.stratify == SPLITS["trans_thalamic"]["stratify"]:
-        config.sampling.structures = config.split.stratify
-        config.class_weights.rule = "inverse_frequency"
+    arg = parse_argument(argument, dataset="fetal_phantom", size=256, split="", schedule="", width=0)
+    config = supervised({"model": "attention_unet"} | arg, objective="weighted_hybrid")
+    if arg["split"] == "trans_thalamic":
+        override(config, "sampling.structures", RARE)
+        override(config, "class_weights.rule", "inverse_frequency")
     return config

@@ -1,4 +1,4 @@
-"""What configs share: their arguments, datasets and published splits, and a supervised run of any network."""
+"""Shared by all configs: arguments, datasets, published splits, and the settings that every run has."""
 
 import difflib
 import re
@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from fetal_jax.config import follows
 from fetal_jax.types import UserError
 
 # The published splits, all dealt by subject, whatever the source did. -1 is all images that the other parts leave.
@@ -67,11 +68,17 @@ DATASETS = {
         "batch_size": 4,
     },
 }
-# Epochs of a supervised run, its learning rate, and whether networks have their published size. On a CPU "short" takes
-# minutes; "published" is the thesis' (002, 3.6) and needs an accelerator.
-SUPERVISED = {"short": (30, 1e-3, False), "few_images": (60, 1e-3, False), "published": (100, 1e-4, True)}
 # A supervised stage of all layers; a config says what is different about its own.
-STAGE = {"frozen": (), "objective": "bce_dice", "consistency": 0.0, "labeller": "", "pool": "labelled"}
+STAGE = {
+    "frozen": (),
+    "method": {"name": "supervised"},
+    "data": ("labelled",),
+    "pseudo_labeller": "",
+    "strong": "perturb",
+    "objective": "bce_dice",
+    "loss_weights": {},
+    "init": "",
+}
 OWN = {"seed": 0, "unit": "images", "stratify": (), "folds": 0, "fold": 0, "labelled_groups": ()}
 
 
@@ -110,9 +117,9 @@ def choose(key: str, value: str, table: Mapping[str, Any]) -> Any:
     return table[value]
 
 
-def make_split(name: str, own: Mapping[str, Any]) -> ConfigDict:
+def make_split(name: str, own: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a split: the published one of that name, or a dataset's own where none is named."""
-    return ConfigDict(OWN | dict(choose("split", name, SPLITS) if name else own))
+    return OWN | dict(choose("split", name, SPLITS) if name else own)
 
 
 def dataset_of(name: str) -> dict[str, Any]:
@@ -121,52 +128,31 @@ def dataset_of(name: str) -> dict[str, Any]:
 
 
 def base(arg: Mapping[str, Any], model: Mapping[str, Any]) -> ConfigDict:
-    """All settings but the protocol and its stages, for the arguments dataset, size and split."""
-    data = dataset_of(arg["dataset"])
-    config = ConfigDict()
+    """All settings but the stages, for the arguments dataset, size and split."""
+    config = ConfigDict(type_safe=False)
     config.seed = 0
     config.dataset = arg["dataset"]
-    config.structures = data["structures"]
-    config.split = make_split(arg["split"], data["split"])
+    dataset_of(config.dataset)  # refused here, with the argument's name
+    config.structures = follows(lambda c: dataset_of(c.dataset)["structures"])
+    config.split = follows(lambda c: make_split(arg["split"], dataset_of(c.dataset)["split"]))
     # Images that show one of the structures are drawn `factor` times as often (3 for CSP and LV in the thesis).
-    config.sampling = ConfigDict({"structures": (), "factor": 3})
-    config.class_weights = ConfigDict({"rule": "none", "smoothing": 0.01})  # none | inverse_frequency
+    config.sampling = follows(lambda c: {"structures": (), "factor": 3})
+    config.class_weights = follows(lambda c: {"rule": "none", "smoothing": 0.01})  # none | inverse_frequency
     config.size = arg["size"]
     config.intensity = "unit"  # of the network's input: unit, [0, 1], or symmetric, [-1, 1]
-    config.batch_size = data.get("batch_size", 8)
+    config.batch_size = follows(lambda c: dataset_of(c.dataset).get("batch_size", 8))
     config.unlabelled_per_batch = 0
-    config.model = ConfigDict(dict(model))
+    config.model = ConfigDict(dict(model), type_safe=False)
     config.precision = "float32"  # of the computation: float32 or bfloat16; parameters are always float32
     config.remat = False  # True: less memory in training, about a third more arithmetic
     config.optimizer = ConfigDict({"name": "adam", "weight_decay": 1e-4, "clip": 1.0})
-    config.rounds = 1  # of LABEL -> RETRAIN
-    config.labelling = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "ignore"})
+    config.pseudo_labels = ConfigDict({"threshold": 0.95, "minimum_pixels": 10, "uncertain": "ignore"})
     config.evaluation = ConfigDict({"batch_size": 8, "blur": 5, "tta": "none"})
     config.validate_every = 2
     config.log_every = 1
     return config
 
 
-def supervised(
-    argument: str,
-    model: str,
-    *,
-    short: Mapping[str, Any],
-    common: Mapping[str, Any] | None = None,
-    objective: str = "bce_dice",
-) -> ConfigDict:
-    """One supervised stage of the network `model`. Arguments: dataset, size, split, schedule (of SUPERVISED), width.
-
-    `short` are the options that make the network small enough for a CPU; as published it has none but `common`, and a
-    `width` overrides both.
-    """
-    arg = parse_argument(argument, dataset="fetal_phantom", size=256, split="", schedule="", width=0)
-    name = arg["schedule"] or dataset_of(arg["dataset"]).get("schedule", "short")
-    epochs, learning_rate, full = choose("schedule", name, SUPERVISED)
-    common = {"dropout": 0.1, "bn_momentum": 0.9} if common is None else common
-    size = {"width": arg["width"]} if arg["width"] else {} if full else short
-    config = base(arg, {"name": model, **common, **size})
-    config.protocol = ("supervised",)
-    stage = {"epochs": epochs, "learning_rate": learning_rate, "augment": "comprehensive", "objective": objective}
-    config.stages = ConfigDict({"supervised": STAGE | stage})
-    return config
+def schedule_of(config: ConfigDict, named: str, default: str = "short") -> str:
+    """The schedule that is named, else the dataset's own, else the default."""
+    return named or dataset_of(config.dataset).get("schedule", default)

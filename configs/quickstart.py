@@ -9,16 +9,17 @@ from ml_collections import ConfigDict
 
 from configs import ss_case_unet
 from configs.common import parse_argument
+from fetal_jax.config import override
 
 
 def get_config(argument: str = "") -> ConfigDict:
     """Argument: size (network pixels)."""
     size = parse_argument(argument, size=96)["size"]
     config = ss_case_unet.get_config(f"dataset=fetal_phantom,size={size}")
-    config.batch_size, config.unlabelled_per_batch = 4, 2  # more steps for the same arithmetic
+    config.batch_size = 4  # more steps for the same arithmetic
     config.evaluation.blur = 0
     for stage, epochs in (("decoder", 1), ("fine_tune", 24), ("retrain", 10)):
-        config.stages[stage].epochs = epochs
+        override(config, f"stages.{stage}.epochs", epochs)
         # At this size the published kernels are as large as what is to be found, in images and in masks.
-        config.stages[stage].augment = "geometric"
+        override(config, f"stages.{stage}.augment", "geometric")
     return config

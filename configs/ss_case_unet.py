@@ -9,9 +9,12 @@ cerebellum segmentation in ultrasound images" (2025).
 paper's masks and ImageNet weights: `schedule=published,size=256`.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from configs.common import STAGE, base, choose, dataset_of, parse_argument
+from configs.common import STAGE, base, choose, parse_argument, schedule_of
+from fetal_jax.config import follows
 
 NO_BATCH_NORM = ("swin_unet",)
 FAMILY = ("unet", "ca_unet", "se_unet", "case_unet")  # networks on an encoder that can be pretrained
@@ -21,9 +24,10 @@ SCHEDULES = {"short": (2, 24, 10), "few_images": (1, 60, 12), "published": (20, 
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """Arguments: dataset, size (network pixels), model, encoder, split, labeller (threshold | naive), schedule.
+    """Arguments: dataset, size (network pixels), model, encoder, split, labeller (threshold | naive), schedule, rounds.
 
     `split` is a published one of configs.common.SPLITS, `schedule` one of SCHEDULES; else they are the dataset's own.
+    `rounds` is how often the images without labels are labelled, and the network trained again on both.
     """
     arg = parse_argument(
         argument,
@@ -34,27 +38,30 @@ def get_config(argument: str = "") -> ConfigDict:
         split="",
         labeller="threshold",
         schedule="",
+        rounds=1,
     )
-    data = dataset_of(arg["dataset"])
-    epochs = choose("schedule", arg["schedule"] or data.get("schedule", "short"), SCHEDULES)
     model = {"name": arg["model"], "dropout": 0.1} | ({} if arg["model"] in NO_BATCH_NORM else {"bn_momentum": 0.9})
     if arg["model"] in FAMILY:  # pretrained weights: a file of `fetal-jax weights import`
         model |= {"encoder": arg["encoder"] or "efficientnet_b0", "pretrained": ""}
     elif arg["encoder"]:  # refused with the options that the network has
         model |= {"encoder": arg["encoder"]}
     config = base(arg, model)
-    # Without a pool there is nothing to re-train on.
-    has_pool = config.split.unlabelled != 0
-    config.unlabelled_per_batch = config.batch_size // 2 if has_pool else 0
-    config.protocol = ("decoder", "fine_tune", "retrain") if has_pool else ("decoder", "fine_tune")
-    config.rounds = 1  # of LABEL -> RETRAIN
-    config.stages = _stages(epochs, arg["labeller"])
+    config.unlabelled_per_batch = follows(lambda c: c.batch_size // 2 if c.split.unlabelled else 0)
+    config.stages = follows(lambda c: _stages(c, arg))
     return config
 
 
-def _stages(epochs: tuple[int, int, int], labeller: str) -> ConfigDict:
-    decoder = {"epochs": epochs[0], "learning_rate": 1e-3, "frozen": ("encoder",), "augment": "comprehensive"}
-    fine_tune = {"epochs": epochs[1], "learning_rate": 1e-3, "augment": "comprehensive"}
-    retrain = {"epochs": epochs[2], "learning_rate": 5e-4, "augment": "simplified"}
-    retrain |= {"pool": "both", "labeller": labeller, "consistency": 1.0}
-    return ConfigDict({"decoder": STAGE | decoder, "fine_tune": STAGE | fine_tune, "retrain": STAGE | retrain})
+def _stages(config: ConfigDict, arg: dict[str, Any]) -> list[dict[str, Any]]:
+    """Decoder, fine-tuning, and re-training in rounds; without unlabelled images there is nothing to re-train on."""
+    decoder, fine_tune, retrain = choose("schedule", schedule_of(config, arg["schedule"]), SCHEDULES)
+    supervised = {"learning_rate": 1e-3, "augment": "comprehensive"}
+    stages = [
+        supervised | {"name": "decoder", "epochs": decoder, "frozen": ("encoder",)},
+        supervised | {"name": "fine_tune", "epochs": fine_tune},
+    ]
+    # Of percent, the unlabelled images without a subject that is labelled join in even where 0 are asked for.
+    for number in range(1, arg["rounds"] + 1) if config.split.unlabelled or config.unlabelled_per_batch else ():
+        own = {"name": "retrain" if number == 1 else f"retrain_{number}", "epochs": retrain, "learning_rate": 5e-4}
+        data = {"data": ("labelled", "unlabelled"), "pseudo_labeller": arg["labeller"]}
+        stages.append(own | data | {"augment": "simplified", "method": {"name": "self_training", "consistency": 1.0}})
+    return [STAGE | stage for stage in stages]

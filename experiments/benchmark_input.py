@@ -45,7 +45,7 @@ def image_stream(images: NetImages, batch: int) -> Stream:
         batch_size=batch,
         n_unlabelled=0,
         augment="thesis",
-        strong=False,
+        views=0,
         seed=0,
     )
 
@@ -66,7 +66,7 @@ def our_side(stream: Stream | PatchStream) -> Side:
             next(batches)
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
-            count += len(next(batches).image)
+            count += len(next(batches).labelled.image)
         return count / (time.perf_counter() - start)
 
     return run

@@ -3,20 +3,30 @@
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import model_costs
 from experiments.round_server import Refusal, serve, timed
 from fetal_jax import mesh as meshes
+from fetal_jax.methods.supervised import Supervised
 from fetal_jax.models import build_model
 from fetal_jax.training.optimizers import make_optimizer
-from fetal_jax.training.state import TrainState
-from fetal_jax.training.steps import Rates, compile_train_step, make_train_step
-from fetal_jax.types import Batch, UserError
+from fetal_jax.training.stages import Stage
+from fetal_jax.training.state import FIRST, create_state, enter_stage
+from fetal_jax.training.steps import compile_train_step, make_train_step
+from fetal_jax.types import Batch, Sample, UserError, Variables
 
 CHANNELS = 3
-RATES = Rates(learning_rate=1e-3, consistency=0.0)
+STAGE = Stage(
+    name="benchmark",
+    epochs=1,
+    learning_rate=1e-3,
+    method=Supervised(),
+    objective="cross_entropy",
+    optimizer="adam",
+    weight_decay=0.0,
+    clip=1.0,
+)
 
 
 def device(platform: str) -> jax.Device:
@@ -61,19 +71,14 @@ def inference(network, variables: dict, batch: int, size: int, where: jax.Device
 
 def training(network, variables: dict, batch: int, size: int, where: jax.Device):
     """A step of the project's own: Adam, clipping, binary cross-entropy, the state donated."""
-    optimizer = make_optimizer("adam", 0.0, 1.0, ())
-    function = compile_train_step(make_train_step(network, optimizer, "cross_entropy", ()), meshes.make_mesh([where]))
-    params, stats = variables["params"], variables.get("batch_stats", {})
-    state = TrainState(jnp.zeros((), jnp.int32), params, stats, optimizer.init(params), None)
+    optimizer, key = make_optimizer(STAGE.optimizer, STAGE.frozen), jax.random.key(0)
+    step = make_train_step(STAGE.method, {FIRST: network}, optimizer, objective=STAGE.objective)
+    function = compile_train_step(step, meshes.make_mesh([where]))
+    begun = create_state(Variables(variables["params"], variables.get("batch_stats", {})))
+    state = enter_stage(begun, None, STAGE.method, optimizer, create=begun.networks.__getitem__, key=key)
     labels = np.random.default_rng(1).integers(0, 2, (batch, size, size))
-    data = Batch(
-        image=images(batch, size),
-        labels=labels.astype(np.int32),
-        weights=np.ones(labels.shape, np.float32),
-        strong=images(0, size),
-        strong_of=np.zeros(0, np.int32),
-    )
-    state, *others = arguments = jax.device_put((state, data, RATES, jax.random.key(0)), where)
+    data = Batch(Sample(images(batch, size), labels.astype(np.int32), np.ones(labels.shape, np.float32)))
+    state, *others = arguments = jax.device_put((state, data, STAGE.hyperparameters(0.0), key), where)
 
     def call(compiled):
         def step():

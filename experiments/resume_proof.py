@@ -2,7 +2,7 @@
 
     python experiments/resume_proof.py [--workdir DIR]
 
-One run is left alone. Another is killed once in each stage and once between LABEL and the first step of RETRAIN,
+One run is left alone. Another is killed once in each stage and once after the first label of LABEL was written,
 and is started again each time. Both must end in the same bits. Takes about 5 minutes on 2 cores; exit code 1 if a
 hash differs.
 """
@@ -63,7 +63,7 @@ def lines_of(workdir: pathlib.Path, stage: str) -> int:
 
 def reached(workdir: pathlib.Path, where: str, lines: int) -> bool:
     if where == "label":
-        return (workdir / "labels" / f"{LABELLED_STAGE}.npz").exists()
+        return (workdir / "labels" / LABELLED_STAGE / "000000.npz").exists()
     return lines_of(workdir, where) >= lines
 
 

@@ -31,7 +31,7 @@ CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "ss_case_unet.py"
 def train(workdir: pathlib.Path, augment: str, seed: int, args: argparse.Namespace) -> None:
     """Runs or resumes one training. Raises SystemExit with the exit code of a run that did not end well."""
     settings = {
-        "protocol": "fine_tune",
+        "stages": "fine_tune",
         "seed": seed,
         "split.labelled": args.labelled,
         "split.unlabelled": 0,

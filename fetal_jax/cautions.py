@@ -28,9 +28,9 @@ def _of_training(experiment: Experiment, workdir: Workdir, final: str) -> list[s
     if len(experiment.splits.parts["validation"]) == 0:
         warnings.append("There are no validation images: every stage keeps its last network, not its best.")
     blurs = augment.blurs(experiment.stages[-1].augment)
-    if blurs != {experiment.blur}:
+    if blurs != {experiment.settings.evaluation.blur}:
         warnings.append(
-            f"evaluation.blur is {experiment.blur}, but the last stage trained with a blur of "
+            f"evaluation.blur is {experiment.settings.evaluation.blur}, but the last stage trained with a blur of "
             f"{' and '.join(map(str, sorted(blurs)))}: the network is tested on other images than it knows."
         )
     for record in workdir.labelling_records(experiment.stages):

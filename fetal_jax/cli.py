@@ -161,7 +161,8 @@ def _train(args: argparse.Namespace) -> None:
             print(f"note: {warning}", flush=True)
         with _stop_on_signal() as stop:
             run.train(experiment, workdir, stop)
-        print(*lines(outcome.evaluate(experiment, workdir, outcome.Options(experiment.tta)), args.workdir), sep="\n")
+        options = outcome.Options(experiment.settings.evaluation.tta)
+        print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -172,7 +173,8 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     experiment, workdir = Experiment(config.read(args.workdir), cli_data.data_dir(args)), Workdir(args.workdir)
     workdir.check_splits(experiment.splits)
-    options = outcome.Options(args.tta or experiment.tta, args.postprocess, tuple(args.ensemble), args.explain)
+    tta = args.tta or experiment.settings.evaluation.tta
+    options = outcome.Options(tta, args.postprocess, tuple(args.ensemble), args.explain)
     with _claimed(args.workdir):
         print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
 

@@ -92,7 +92,7 @@ def _others(experiment: Experiment, workdir: Workdir, runs: Sequence[pathlib.Pat
     dealt = {str(run): Splits.load(run / "splits.json") for run in runs}
     test = experiment.splits.parts["test"]
     ensembles.check_no_leak(dealt, experiment.splits.dataset, test, experiment.dataset.subjects)
-    return [segmenters.load(run, batch_size=experiment.eval_batch_size) for run in runs]
+    return [segmenters.load(run, batch_size=experiment.settings.evaluation.batch_size) for run in runs]
 
 
 def _score_stages(

@@ -46,19 +46,22 @@ def of_test(experiment: Experiment, segmenter: Segmenter, scored: Scored) -> lis
 
 
 def of_pool(experiment: Experiment, workdir: Workdir) -> list[Example]:
-    """Some kept and some dropped pseudo-labels of the last labelling, at network size."""
+    """Some kept and some dropped pseudo-labels of the last labelling: images at network size, slices of volumes."""
     labelling = workdir.labelling_records(experiment.stages)
     if not labelling:
         return []
-    images, pool = labelling[-1]["images"], experiment.images("unlabelled")
+    images, pool = labelling[-1]["images"], experiment.source("unlabelled")
     labels = workdir.load_labels(labelling[-1]["stage"]).labels
     kept = [i for i, image in enumerate(images) if image["kept"]]
     dropped = [i for i, image in enumerate(images) if not image["kept"]]
     examples = []
     for i in [*kept[:N_EXAMPLES], *dropped[:N_EXAMPLES]]:
         title = KEPT if images[i]["kept"] else images[i]["reason"]
-        image = pool[i]["image"][..., 0]
-        examples.append(Example(title, images[i]["name"], images[i]["subject"], None, image, None, labels[i]))
+        image, prediction = pool.image(i)[..., 0], labels[i]
+        if experiment.facts.dims == 3:
+            record = dataclasses.replace(experiment.dataset[images[i]["name"]], labels=labels[i])
+            image, prediction = record.picture(), record.picture_labels()
+        examples.append(Example(title, images[i]["name"], images[i]["subject"], None, image, None, prediction))
     return examples
 
 

@@ -1,70 +1,81 @@
-"""Runs an experiment in a workdir: gives the loop its parts, and lets teachers label the pool."""
+"""Trains: gives the loop its components, and lets the published network label the unlabelled images."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from fetal_jax import processes
 from fetal_jax.checkpoint import Checkpoints
 from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.score import score
+from fetal_jax.evaluation.score import Scored, score
 from fetal_jax.evaluation.segmenter import Segmenter
 from fetal_jax.experiment import Experiment
+from fetal_jax.methods.supervised import Supervised
+from fetal_jax.metrics.overlap import Counts
 from fetal_jax.training import labellers, loop
+from fetal_jax.training.components import LoopComponents
 from fetal_jax.training.stages import Stage
-from fetal_jax.training.state import TrainState
 from fetal_jax.types import Preempted, Variables
-from fetal_jax.volumes import patch_stream
 from fetal_jax.workdir import Workdir
-from fetal_jax.writers import Progress, RunWriter
+from fetal_jax.writers import Progress, RunWriter, SilentWriter
 from input_pipeline.dataset import NetImages
 from input_pipeline.patches import PatchStream, Volumes
 from input_pipeline.pipeline import PseudoLabels, Stream
+
+Source = NetImages | Volumes
 
 
 def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) -> None:
     """Runs the protocol to its end, from wherever the workdir is. Leaves a model directory for each stage.
 
-    Raises Preempted when `stop` said so and everything is saved, loop.Diverged, or CheckpointError.
+    Raises Preempted when `stop` said so and everything is saved, training.monitor.Diverged, or CheckpointError.
     """
     checkpoints = Checkpoints(workdir.path, {"split": experiment.splits.hash})
     fresh = checkpoints.latest_progress() is None
     state = experiment.initial_state() if fresh else experiment.abstract_state()
-    labelled = experiment.images("labelled")
-    pool = experiment.images("unlabelled")
-    validator = experiment.segmenter(state.student, "validation")
-    progress = Progress(_total_steps(experiment, labelled, pool))
+    labelled, unlabelled = experiment.source("labelled"), experiment.source("unlabelled")
+    validator = experiment.segmenter(next(iter(state.networks.values())), "validation")
+    total = _total_steps(experiment, labelled, unlabelled)
+    progress = Progress(total) if processes.is_main() else Progress(total, stream=io.StringIO())
 
-    def prepare(index: int, state: TrainState, fresh: bool) -> tuple[Stage, Stream | PatchStream]:
+    def resolve(index: int, published: Variables | None) -> tuple[Stage, Stream | PatchStream]:
         stage = experiment.stages[index]
-        if fresh and stage.labeller:
-            label(experiment, workdir, stage, validator, state.teacher, pool, stop)
+        if published is not None and stage.pseudo_labeller:
+            label(experiment, workdir, stage, validator.with_variables(processes.local(published)), unlabelled, stop)
             progress.message(_labelling_line(workdir, stage))
-        return make_stream(experiment, index, labelled, pool, _latest_labels(experiment, workdir, index))
+        pseudo = _latest_labels(experiment, workdir, index)
+        stage = _as_it_can_be_run(stage, pseudo)
+        return stage, experiment.stream(stage, index, labelled, unlabelled, pseudo)
 
     def finish(stage: Stage, best: Callable[[], Variables]) -> None:
         # A model that is there was written before the next stage could put its own best network in the checkpoint.
-        if not (workdir.stage_model(stage.name) / "model.json").is_file():
-            segmenters.save(workdir.stage_model(stage.name), experiment.card(stage.name), best())
+        if not workdir.has_model(stage.name):
+            variables = processes.local(best())
+            if processes.is_main():
+                segmenters.save(workdir.stage_model(stage.name), experiment.card(stage.name), variables)
+        processes.wait_for_all(f"model of {stage.name}")
 
-    with RunWriter(workdir.path, resume_step=checkpoints.latest_step) as writer:
-        parts = loop.Parts(
-            model=experiment.model,
+    with _writer(workdir, checkpoints.latest_step) as writer:
+        parts = LoopComponents(
             stages=experiment.stages,
-            class_weights=experiment.class_weights,
+            resolve=resolve,
             make_optimizer=experiment.make_optimizer,
-            prepare=prepare,
-            validate=lambda variables: validate(experiment, validator.with_variables(variables)),
+            compile_step=experiment.compile_step,
+            create=experiment.create_variables,
+            kept=lambda name: segmenters.read(workdir.stage_model(name))[1],
+            validate=lambda variables: validate(experiment, validator.with_variables(processes.local(variables))),
             finish=finish,
             stop=stop,
             checkpoints=checkpoints,
             writer=writer,
             progress=progress,
             mesh=experiment.mesh,
-            seed=experiment.seed,
-            validate_every=experiment.validate_every,
-            log_every=experiment.log_every,
+            seed=experiment.settings.seed,
+            validate_every=experiment.settings.validate_every,
+            log_every=experiment.settings.log_every,
         )
         try:
             loop.run_protocol(parts, state)
@@ -73,75 +84,87 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
             checkpoints.close()
 
 
+def _writer(workdir: Workdir, resume_step: int) -> RunWriter | SilentWriter:
+    """One process writes the record of the run."""
+    return RunWriter(workdir.path, resume_step=resume_step) if processes.is_main() else SilentWriter()
+
+
 def validate(experiment: Experiment, segmenter: Segmenter) -> dict[str, float]:
     """Per-image means on the validation images; without those that are undefined, empty if there are no images.
 
-    Raises FloatingPointError where the network's output is not a number.
+    Every process scores its share of the images. Raises FloatingPointError where the output is not a number.
     """
     names = experiment.splits.parts["validation"]
     if not names:
         return {}
-    scored = score(segmenter.probabilities, experiment.dataset.records(names), experiment.facts.classes)
+    scored = _score_shared(segmenter, experiment, names)
     means = {metric: values["mean"] for metric, values in scored.summary()["per_image"].items()}
     return {metric: value for metric, value in means.items() if value is not None}
 
 
-def make_stream(
-    experiment: Experiment,
-    index: int,
-    labelled: NetImages | Volumes,
-    pool: NetImages | Volumes,
-    pseudo: PseudoLabels | None,
-) -> tuple[Stage, Stream | PatchStream]:
-    """A stage as it can be run, and its data. Where the labeller kept nothing the stage goes on supervised."""
-    stage, seed = experiment.stages[index], 1000 * experiment.seed + index
-    if isinstance(labelled, Volumes):
-        drawn = {"size": experiment.size, "batch_size": experiment.batch_size, "seed": seed}
-        return stage, patch_stream(labelled, stage, experiment.patches, **drawn)
-    if pseudo is not None and not pseudo.kept.any():
-        stage = dataclasses.replace(stage, pool="labelled", consistency=0.0)
-    stream = Stream(
-        labelled=labelled,
-        unlabelled=pool if stage.pool == "both" else None,
-        pseudo=pseudo,
-        batch_size=experiment.batch_size,
-        n_unlabelled=experiment.unlabelled_per_batch,
-        augment=stage.augment,
-        strong=stage.consistency > 0,
-        seed=seed,
-        draws=experiment.draws,
-        intensity=experiment.intensity,
-    )
-    return stage, stream
+def _score_shared(segmenter: Segmenter, experiment: Experiment, names: Sequence[str]) -> Scored:
+    """The scores of all named images, of which every process segments its share."""
+    classes, mine = experiment.facts.classes, processes.share(names)
+    rows, failed = [np.zeros((4, len(classes) - 1), np.int64)] * len(mine), False
+    try:
+        if mine:
+            counts = score(segmenter.probabilities, experiment.dataset.records(mine), classes).counts
+            rows = list(np.stack([counts.tp, counts.fp, counts.fn, counts.tn], axis=1))
+    except FloatingPointError:
+        failed = True  # told to all before any of them raises: the others would wait for this process for ever
+    if processes.agree(failed):
+        raise FloatingPointError("the probabilities of a validation image are not numbers")
+    everyone = np.stack(processes.gathered(rows, len(names), np.zeros((4, len(classes) - 1), np.int64)))
+    counts = Counts(*np.moveaxis(everyone, 1, 0))
+    subjects = tuple(experiment.dataset.subjects[name] for name in names)
+    return Scored(tuple(names), subjects, tuple(classes[1:]), counts)
 
 
-def _total_steps(experiment: Experiment, labelled: NetImages | Volumes, pool: NetImages | Volumes) -> int:
-    """Steps of the whole protocol if every pool image is kept: what the progress bar counts up to."""
-    streams = [make_stream(experiment, i, labelled, pool, None) for i in range(len(experiment.stages))]
-    return sum(stage.epochs * stream.steps_per_epoch for stage, stream in streams)
+def _as_it_can_be_run(stage: Stage, pseudo: PseudoLabels | None) -> Stage:
+    """The stage itself; supervised where the pseudo-labeller kept nothing."""
+    if not stage.method.pseudo_labels or pseudo is None or pseudo.kept.any():
+        return stage
+    return dataclasses.replace(stage, method=Supervised(), data=("labelled",), pseudo_labeller="")
+
+
+def _total_steps(experiment: Experiment, labelled: Source, unlabelled: Source) -> int:
+    """Steps of the whole protocol if every unlabelled image is kept: what the progress bar counts up to."""
+    stages = experiment.stages
+    streams = [experiment.stream(stage, i, labelled, unlabelled, None) for i, stage in enumerate(stages)]
+    return sum(stage.epochs * stream.steps_per_epoch for stage, stream in zip(stages, streams, strict=True))
 
 
 def label(
     experiment: Experiment,
     workdir: Workdir,
     stage: Stage,
-    segmenter: Segmenter,
-    teacher: Variables,
-    pool: NetImages,
+    teacher: Segmenter,
+    unlabelled: Source,
     stop: Callable[[], bool],
 ) -> None:
-    """Lets the teacher label the pool, and writes labels and the reasons for what was dropped, each file whole."""
-    judge = labellers.make_labeller(stage.labeller, experiment.labelling)
-    valid = [pool[i]["weights"] for i in range(len(pool))]
+    """Lets the teacher label the unlabelled items, and writes labels and the reasons for what was dropped.
 
-    def inputs() -> Iterator[np.ndarray]:
-        for i in range(len(pool)):
-            if stop():
+    Every process labels its share; the first one writes. Each file is written atomically.
+    """
+    judge = labellers.make_pseudo_labeller(stage.pseudo_labeller, dataclasses.asdict(experiment.settings.pseudo_labels))
+    mine = processes.share(range(len(unlabelled)))
+
+    def images() -> Iterator[np.ndarray]:
+        for i in mine:
+            if stop() and processes.count() == 1:
                 raise Preempted  # nothing is lost: labelling starts again from the same teacher
-            yield segmenter.prepare_net(pool[i]["image"])
+            yield unlabelled.image(i)
 
-    answers = [judge(probs, v) for probs, v in zip(segmenter.net_probabilities(inputs(), teacher), valid, strict=True)]
-    workdir.save_labels(stage.name, answers, _record(experiment, stage, answers))
+    probabilities = teacher.training_probabilities(images())
+    answers = [judge(probs, unlabelled.valid(i)) for i, probs in zip(mine, probabilities, strict=True)]
+    workdir.begin_labels(stage.name)
+    for i, answer in zip(mine, answers, strict=True):
+        workdir.save_label(stage.name, i, answer)
+    processes.wait_for_all(f"labels of {stage.name}")
+    if processes.is_main():
+        answers = [workdir.load_label(stage.name, i) for i in range(len(unlabelled))]
+        workdir.finish_labels(stage.name, _record(experiment, stage, answers))
+    processes.wait_for_all(f"record of the labels of {stage.name}")
 
 
 def _record(experiment: Experiment, stage: Stage, answers: list[labellers.PseudoLabel]) -> dict[str, Any]:
@@ -158,8 +181,10 @@ def _record(experiment: Experiment, stage: Stage, answers: list[labellers.Pseudo
     ]
     return {
         "stage": stage.name,
-        "labeller": stage.labeller,
-        "settings": experiment.labelling if stage.labeller == "threshold" else {},
+        "labeller": stage.pseudo_labeller,
+        "settings": dataclasses.asdict(experiment.settings.pseudo_labels)
+        if stage.pseudo_labeller == "threshold"
+        else {},
         "n_pool": len(answers),
         "n_kept": sum(answer.kept for answer in answers),
         "images": images,
@@ -167,8 +192,8 @@ def _record(experiment: Experiment, stage: Stage, answers: list[labellers.Pseudo
 
 
 def _latest_labels(experiment: Experiment, workdir: Workdir, index: int) -> PseudoLabels | None:
-    """The pool's labels as of stage `index`: those of the last stage up to it that has a labeller."""
-    named = [stage.name for stage in experiment.stages[: index + 1] if stage.labeller]
+    """The pseudo-labels as of stage `index`: those of the last stage up to it that has a pseudo-labeller."""
+    named = [stage.name for stage in experiment.stages[: index + 1] if stage.pseudo_labeller]
     return workdir.load_labels(named[-1]) if named else None
 
 

@@ -22,18 +22,37 @@ class Preempted(Exception):
     """The run was asked to stop, and everything it needs to go on is on disk."""
 
 
-class Batch(flax.struct.PyTreeNode):
-    """What a training step sees.
-
-    Labelled images come with their reference, unlabelled ones with a teacher's labels; a pixel that the teacher is not
-    trusted on has weight 0. Padding has weight 0 too.
-    """
+class Sample(flax.struct.PyTreeNode):
+    """Images with labels. A pixel whose label is not trusted has weight 0, and so has the padding."""
 
     image: Float[Array, "b *space c"]  # intensities in [0, 1], or in [-1, 1] for a network that takes them so
     labels: Int[Array, " b *space"]  # class ids, 0 is background
     weights: Float[Array, " b *space"]  # trust in the label: 1 counts, 0 is ignored
-    strong: Float[Array, "u *space c"]  # second, perturbed views of unlabelled images; u may be 0
-    strong_of: Int[Array, " u"]  # which image of the batch each of them shows
+
+
+class Views(flax.struct.PyTreeNode):
+    """Unlabelled images: a weak view of each, and perturbed ones of the same pixels.
+
+    Without a pseudo-labeller `labels` is None, and the weights are 1 on the image and 0 in its padding; with one they
+    are the trust in its labels, 0 in the padding too.
+    """
+
+    weak: Float[Array, "u *space c"]
+    strong: tuple[Float[Array, "u *space c"], ...]
+    labels: Int[Array, " u *space"] | None
+    weights: Float[Array, " u *space"]
+
+    @property
+    def pseudo(self) -> Sample:
+        """The weak views with their pseudo-labels."""
+        return Sample(self.weak, self.labels, self.weights)
+
+
+class Batch(flax.struct.PyTreeNode):
+    """What a training step sees: labelled images, and unlabelled ones where the stage draws them."""
+
+    labelled: Sample
+    unlabelled: Views | None = None
 
 
 class Variables(flax.struct.PyTreeNode):
@@ -44,6 +63,19 @@ class Variables(flax.struct.PyTreeNode):
 
     def as_dict(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """What a training step takes and gives back: data only. No function, no model and no optimizer lives inside.
+
+    Any, since trees of other things have its structure: shapes, shardings, how each leaf, or empty dict, is saved.
+    """
+
+    step: Any  # int32, of the whole run
+    networks: Any  # dict[str, Variables]: trained
+    teachers: Any  # dict[str, Variables]: not trained, as moving averages and snapshots
+    opt_state: Any  # dict, by network; empty before a stage is entered
+    aux: Any = ()  # what else a method remembers: counters, thresholds, queues
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,8 +50,12 @@ class Workdir:
     def stage_model(self, stage: str) -> pathlib.Path:
         return self.path / "stages" / stage
 
-    def labels(self, stage: str) -> pathlib.Path:
-        return self.path / "labels" / f"{stage}.npz"
+    def has_model(self, stage: str) -> bool:
+        """Whether a stage has ended and left its network."""
+        return (self.stage_model(stage) / "model.json").is_file()
+
+    def label(self, stage: str, index: int) -> pathlib.Path:
+        return self.path / "labels" / stage / f"{index:06d}.npz"
 
     def labelling(self, stage: str) -> pathlib.Path:
         return self.path / "labels" / f"{stage}.json"
@@ -61,36 +65,50 @@ class Workdir:
         path = self.path / "robustness.json"
         return {"robustness": json.loads(path.read_text())} if path.is_file() else {}
 
-    def save_labels(self, stage: str, answers: Sequence[PseudoLabel], record: dict[str, Any]) -> None:
-        """Writes a labelling: the labels as arrays, and the record of what was kept and why the rest was not.
-
-        The record is written last and taken away first: where it is, the labels are its own and whole.
-        """
-        self.labels(stage).parent.mkdir(exist_ok=True)
+    def begin_labels(self, stage: str) -> None:
+        """Takes away the record of an earlier labelling: where a record is, the labels are whole and its own."""
+        self.label(stage, 0).parent.mkdir(parents=True, exist_ok=True)
         self.labelling(stage).unlink(missing_ok=True)
-        with replacing_file(self.labels(stage)) as partial:
-            np.savez_compressed(
-                partial,
-                labels=np.stack([answer.labels for answer in answers]),
-                weights=np.stack([answer.weights for answer in answers]).astype(np.float16),
-                kept=np.array([answer.kept for answer in answers]),
+
+    def save_label(self, stage: str, index: int, label: PseudoLabel) -> None:
+        """Writes the pseudo-label of one unlabelled item."""
+        with replacing_file(self.label(stage, index)) as partial:
+            values = dataclasses.asdict(label) | {"weights": label.weights.astype(np.float16)}
+            np.savez_compressed(partial, **values)
+
+    def load_label(self, stage: str, index: int) -> PseudoLabel:
+        """The pseudo-label of one unlabelled item."""
+        with np.load(self.label(stage, index)) as arrays:
+            return PseudoLabel(
+                labels=arrays["labels"],
+                weights=arrays["weights"].astype(np.float32),
+                reason=str(arrays["reason"]),
+                pixels=int(arrays["pixels"]),
+                confidence=float(arrays["confidence"]),
             )
+
+    def finish_labels(self, stage: str, record: dict[str, Any]) -> None:
+        """Writes the record of a labelling, last: what was kept, and why the rest was not."""
         write_json(self.labelling(stage), record)
 
     def load_labels(self, stage: str) -> PseudoLabels:
-        """The labels that a labelling wrote."""
-        with np.load(self.labels(stage)) as arrays:
-            return PseudoLabels(arrays["labels"], arrays["weights"].astype(np.float32), arrays["kept"])
+        """The pseudo-labels that a labelling wrote."""
+        record = self.labelling_record(stage)
+        if record is None:
+            raise UserError(f"{self.labelling(stage)} is missing: run the training again in another --workdir")
+        labels = [self.load_label(stage, i) for i in range(record["n_pool"])]
+        kept = np.array([label.kept for label in labels], bool)
+        return PseudoLabels([label.labels for label in labels], [label.weights for label in labels], kept)
 
     def labelling_records(self, stages: Sequence[Stage]) -> list[dict[str, Any]]:
         """What each labelling stage that has run did with the pool."""
-        records = [self.labelling_record(stage.name) for stage in stages if stage.labeller]
+        records = [self.labelling_record(stage.name) for stage in stages if stage.pseudo_labeller]
         return [record for record in records if record]
 
     def labelling_record(self, stage: str) -> dict[str, Any] | None:
         """What a labelling kept and dropped; None if it has not run to its end."""
         path = self.labelling(stage)
-        return json.loads(path.read_text()) if path.is_file() and self.labels(stage).is_file() else None
+        return json.loads(path.read_text()) if path.is_file() else None
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

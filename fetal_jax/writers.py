@@ -77,6 +77,19 @@ class RunWriter:
         return any(wanted.items() <= line.items() for line in self._at_resume)
 
 
+class SilentWriter:
+    """Writes nothing: the record of a run is that of its first process."""
+
+    def scalars(self, step: int, kind: str, values: Mapping[str, float], **labels) -> None:
+        """Takes what `RunWriter.scalars` takes."""
+
+    def __enter__(self) -> "SilentWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        """Nothing is open."""
+
+
 def _to_json(record: Mapping) -> str:
     return json.dumps(record, allow_nan=False, default=lambda scalar: scalar.item())
 

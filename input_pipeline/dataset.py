@@ -277,6 +277,14 @@ class NetImages:
         image, labels, geometry, spacing_mm = self._fitted[i]
         return {"image": image, "labels": labels, "weights": geometry.weights(), "spacing_mm": spacing_mm}
 
+    def image(self, i: int) -> np.ndarray:
+        """The image at network size, uint8 [size size c]."""
+        return self._fitted[i][0]
+
+    def valid(self, i: int) -> np.ndarray:
+        """1 on the image, 0 in its padding, float32 [size size]."""
+        return self._fitted[i][2].weights()
+
     def _fit(self, i: int) -> tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]:
         record = self._dataset[self._names[i]]
         geometry = Geometry.fit(record.image.shape[:2], self._size)

@@ -6,26 +6,28 @@ content never depend on threads, and the whole state of the stream is one number
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grain
 import numpy as np
 from grain.experimental import ZipMapDataset
 
-from fetal_jax.types import Batch
+from fetal_jax.types import Batch, Sample, Views
 from input_pipeline import augment
 from input_pipeline.dataset import NetImages
 from input_pipeline.transforms import to_range
 
 SEEDS = {"labelled": 0, "unlabelled": 1}
+# The augmentations that leave every pixel in its place: only these make views that can be compared.
+STRONG = ("perturb", "none", "speckle", "shadow", "gain_curve", "depth_attenuation")
 
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabels:
-    """A teacher's labels of the unlabelled pool, at network size, in the order of the pool."""
+    """Labels of the unlabelled items, in their order: of images at network size, of volumes in their own voxels."""
 
-    labels: np.ndarray  # uint8 [n s s]
-    weights: np.ndarray  # float32 [n s s]; all 0 where the image was dropped
+    labels: Sequence[np.ndarray]  # uint8 [*space], class ids
+    weights: Sequence[np.ndarray]  # float32 [*space]; all 0 where the item was dropped
     kept: np.ndarray  # bool [n]
 
 
@@ -35,13 +37,14 @@ class Stream:
 
     Attributes:
       labelled: images with their reference.
-      unlabelled: the pool, or None for a stage that does not use it.
-      pseudo: the pool's labels; None: none, every weight is 0.
+      unlabelled: images without, or None for a stage that does not use any.
+      pseudo: labels of the unlabelled images; None: they have none.
       batch_size: images a step, over all processes.
-      n_unlabelled: how many of them come from the pool.
-      augment: a name of input_pipeline.augment.AUGMENTATIONS.
-      strong: whether to add a perturbed second view of the unlabelled images.
+      n_unlabelled: how many of them are unlabelled.
+      augment: an augmentation of input_pipeline.augment.
+      views: how many perturbed views each unlabelled image has.
       seed: of the order and of every augmentation.
+      strong: the augmentation that makes the views, a name of STRONG.
       draws: the labelled images of a pass, by index, some of them several times; None: each once. An epoch stays as
         long as it is.
       intensity: a name of input_pipeline.transforms.INTENSITIES.
@@ -53,8 +56,9 @@ class Stream:
     batch_size: int
     n_unlabelled: int
     augment: str
-    strong: bool
+    views: int
     seed: int
+    strong: str = "perturb"
     draws: tuple[int, ...] | None = None
     intensity: str = "unit"
 
@@ -68,15 +72,11 @@ class Stream:
         """`steps` batches of NumPy arrays; `shard` is (index, count) of the process that reads them."""
         count = self.batch_size - self._drawn_from_pool()
         labelled = _shuffled(self._labelled_draws(), self.seed, "labelled").random_map(self._labelled_item)
-        streams = [_batches(labelled, count, steps, shard)]
+        streams = [batches(labelled, count, steps, shard)]
         if self._drawn_from_pool():
             pool = _shuffled(self._pool(), self.seed, "unlabelled").random_map(self._unlabelled_item)
-            streams.append(_batches(pool, self.n_unlabelled, steps, shard))
-        batches = ZipMapDataset(streams).map(
-            functools.partial(_join, first=shard[0] * self.batch_size // shard[1], intensity=self.intensity)
-        )
-        # Threads, not processes: with worker processes a restored state silently depends on their number.
-        return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
+            streams.append(batches(pool, self.n_unlabelled, steps, shard))
+        return to_iterator(streams, functools.partial(_to_range, intensity=self.intensity))
 
     def _labelled_draws(self) -> Sequence[int]:
         return range(len(self.labelled)) if self.draws is None else self.draws
@@ -85,32 +85,41 @@ class Stream:
         return self.n_unlabelled if len(self._pool()) else 0
 
     def _pool(self) -> Sequence[int]:
-        """The pool images worth drawing: all of them where a second view asks for consistency, else the kept."""
+        """The unlabelled images worth drawing: all of them where views are to be consistent, else the kept."""
         if self.unlabelled is None:
             return ()
-        if self.strong or self.pseudo is None:
+        if self.views or self.pseudo is None:
             return range(len(self.unlabelled))
         return [int(i) for i in np.flatnonzero(self.pseudo.kept)]
 
     def _labelled_item(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return self._augmented(self.labelled[index], rng)
+        return _arrays(self._moved(self.labelled[index], rng))
 
     def _unlabelled_item(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         item = self.unlabelled[index]
-        shape = item["image"].shape[:2]
         if self.pseudo is None:
-            hidden = {"labels": np.zeros(shape, np.uint8), "weights": np.zeros(shape, np.float32)}
+            item |= {"labels": np.zeros(item["image"].shape[:2], np.uint8)}
         else:
-            hidden = {"labels": self.pseudo.labels[index], "weights": self.pseudo.weights[index]}
-        item = self._augmented(item | hidden, rng)
-        if not self.strong:
-            return item
-        return item | {"strong": augment.perturb(_in_unit_range(item["image"]), rng)}
+            item |= {"labels": self.pseudo.labels[index], "weights": self.pseudo.weights[index]}
+        weak = self._moved(item, rng)
+        item = _arrays(weak)
+        if self.pseudo is None:
+            del item["labels"]
+        return item | {f"strong{i}": self._strong(weak, rng) for i in range(self.views)}
 
-    def _augmented(self, item: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def _moved(self, item: dict[str, np.ndarray], rng: np.random.Generator) -> augment.Sample:
         original = augment.Sample(item["image"], item["labels"], item["weights"], item["spacing_mm"])
-        moved = augment.sample(self.augment, rng, original)
-        return {"image": moved.image, "labels": moved.labels, "weights": moved.weights}
+        return augment.sample(self.augment, rng, original)
+
+    def _strong(self, weak: augment.Sample, rng: np.random.Generator) -> np.ndarray:
+        """A view of the same pixels."""
+        if self.strong == "perturb":
+            return augment.perturb(_in_unit_range(weak.image), rng)
+        return augment.sample(self.strong, rng, weak).image
+
+
+def _arrays(sample: augment.Sample) -> dict[str, np.ndarray]:
+    return {"image": sample.image, "labels": sample.labels, "weights": sample.weights}
 
 
 def _shuffled(indices: Sequence[int], seed: int, stream: str) -> grain.MapDataset:
@@ -131,27 +140,43 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(n)
 
 
-def _batches(items: grain.MapDataset, size: int, steps: int, shard: tuple[int, int]) -> grain.MapDataset:
+def batches(items: grain.MapDataset, size: int, steps: int, shard: tuple[int, int]) -> grain.MapDataset:
     """`steps` batches of the `size` images a step, of which this process reads its share."""
     index, count = shard
     return items[: size * steps][index::count].batch(size // count)
 
 
-def _join(streams: tuple[dict[str, np.ndarray], ...], *, first: int, intensity: str) -> Batch:
-    """One process's share of a batch; `first` is the place of its first image in the whole batch."""
-    # Items are collected as bytes and widened once, as a whole batch: writing memory is most of the work.
-    labelled, *unlabelled = streams
-    both = [labelled, *unlabelled]
-    image, labels, weights = (_concatenate([s[key] for s in both]) for key in ("image", "labels", "weights"))
-    image = _in_unit_range(image)
-    strong = unlabelled[0].get("strong", image[:0]) if unlabelled else image[:0]
-    shown = np.arange(len(image) - len(strong), len(image), dtype=np.int32)
-    image, strong = to_range(image, intensity), to_range(strong, intensity)
-    return Batch(image, labels.astype(np.int32), weights, strong, first + shown)
+def to_iterator(
+    streams: Sequence[grain.MapDataset], finish: Callable[[np.ndarray], np.ndarray]
+) -> grain.DatasetIterator:
+    """An iterator over the batches of a labelled stream and maybe an unlabelled one, read side by side.
+
+    `finish` makes float32 images of those of an item, as a whole batch: writing memory is most of the work.
+    """
+    joined = ZipMapDataset(list(streams)).map(functools.partial(_join, finish=finish))
+    # Threads, not processes: with worker processes a restored state silently depends on their number.
+    return iter(joined.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)))
 
 
-def _concatenate(arrays: list[np.ndarray]) -> np.ndarray:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+def _join(parts: tuple[dict[str, np.ndarray], ...], *, finish: Callable[[np.ndarray], np.ndarray]) -> Batch:
+    """One process's share of a batch."""
+    labelled, *rest = parts
+    sample = Sample(finish(labelled["image"]), labelled["labels"].astype(np.int32), _as_weights(labelled["weights"]))
+    return Batch(sample, _views(rest[0], finish) if rest else None)
+
+
+def _views(items: dict[str, np.ndarray], finish: Callable[[np.ndarray], np.ndarray]) -> Views:
+    strong = tuple(finish(items[f"strong{i}"]) for i in range(sum(key.startswith("strong") for key in items)))
+    labels = items["labels"].astype(np.int32) if "labels" in items else None
+    return Views(finish(items["image"]), strong, labels, _as_weights(items["weights"]))
+
+
+def _as_weights(weights: np.ndarray) -> np.ndarray:
+    return weights.astype(np.float32, copy=False)
+
+
+def _to_range(image: np.ndarray, *, intensity: str) -> np.ndarray:
+    return to_range(image if image.dtype == np.float32 else _in_unit_range(image), intensity)
 
 
 def _in_unit_range(image: np.ndarray) -> np.ndarray:

@@ -45,14 +45,23 @@ def test_help_imports_nothing_heavy():
         (["--config.split.test=900"], TINY, "split.test asks for 900 images but only"),
         (["--config.evaluation.tta=sideways"], TINY, "tta 'sideways' is unknown"),
         (["--config.model.name=case_net"], TINY, "'case_net'"),
-        (["--config.dataset=hc81"], TINY, "dataset 'hc81' is unknown"),
+        (["--config.dataset=hc81"], TINY, "dataset=hc81 is unknown: choose one of fetal_phantom, hc18"),
         (["--config.structures=tail"], TINY, "structures names 'tail'"),
-        (["--config.stages.retrain.labeller=oracle"], TINY, "labeller 'oracle' is unknown"),
+        (["--config.stages.retrain.pseudo_labeller=oracle"], TINY, "pseudo_labeller 'oracle' is unknown"),
+        (["--config.stages.retrain.labeller=naive"], TINY, "config key 'stages.retrain.labeller' is unknown: did you"),
         (["--config.stages.retrain.augment=blurry"], TINY, "augment 'blurry' is unknown"),
-        (["--config.protocol=decoder,fine"], TINY, "protocol names the stage 'fine'"),
+        (
+            ["--config.stages=decoder,fine"],
+            TINY,
+            "config key 'stages' names 'fine': choose from decoder, fine_tune, re",
+        ),
+        (["--config.stages="], TINY, "stages is empty: name at least one stage"),
+        (["--config.stages.retrain.method.name=mean_techer"], TINY, "method 'mean_techer' is unknown"),
+        (["--config.stages.retrain.method.decay=0.9"], TINY, "method.decay is not an option of self_training"),
+        (["--config.model.widht=4"], TINY, "unknown option 'widht' of model 'case_unet'"),
         (["--config.batch_size=6"], TINY, "batch_size is 6: it must be a multiple of the 4 devices"),
         (["--config.unlabelled_per_batch=8"], TINY, "unlabelled_per_batch is 8"),
-        ([], "configs/nothing.py", "config configs/nothing.py is no such Python file"),
+        ([], "configs/nothing.py", "config configs/nothing.py is not a Python file"),
         ([], "configs/ss_case_unet.py:sise=32", "config argument 'sise' is unknown: did you mean 'size'?"),
         ([], "configs/ss_case_unet.py:dataset=hc18", "fetal-jax data prepare hc18/training --source DIR"),
     ],
@@ -78,17 +87,26 @@ def test_a_key_that_nothing_reads_is_an_error(train, tmp_path, capsys):
         "    return config\n"
     )
     assert train(config=str(path)) == 2
-    assert "config key 'momentum' is read by nothing" in capsys.readouterr().err
+    assert "config key 'momentum' is unknown, nothing reads it: choose from seed, dataset" in capsys.readouterr().err
 
 
 def test_a_workdir_of_another_config_is_refused_and_left_alone(train, tmp_path, capsys):
     workdir = tmp_path / "run"
     workdir.mkdir()
-    (workdir / "config.json").write_text('{"seed": 1}')
     sizes = ["--config.split.labelled=8", "--config.split.unlabelled=4"]
-    assert train(*sizes, "--config.split.validation=3", "--config.split.test=3") == 2
-    assert "belongs to another config" in capsys.readouterr().err
-    assert (workdir / "config.json").read_text() == '{"seed": 1}'
+    sizes += ["--config.split.validation=3", "--config.split.test=3"]
+    for written, message in (
+        ('{"format": 2, "seed": 1}', "belongs to another config"),
+        ('{"seed": 1}', "config.json has format 1, of fetal_jax 0.1: install that version for this workdir"),
+        ('{"format": 3, "seed": 1}', "config.json has format 3, this version reads 2: install a newer fetal_jax"),
+    ):
+        (workdir / "config.json").write_text(written)
+        assert train(*sizes) == 2
+        (line,) = capsys.readouterr().err.splitlines()[-1:]
+        assert line.startswith("fetal-jax: ")
+        assert message in line
+        assert (workdir / "config.json").read_text() == written
+        assert {path.name for path in workdir.iterdir()} <= {"config.json", ".lock"}
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])

@@ -33,7 +33,7 @@ def run(tmp_path):
         workdir.mkdir()
         parts = dict.fromkeys(PARTS, ()) | {"test": tuple(names), "labelled": tuple(config.pop("labelled", ()))}
         Splits(f"{dataset}:1", 0, parts, {"test": len(set(subjects))}, None, {}).save(workdir / "splits.json")
-        (workdir / "config.json").write_text(json.dumps({"seed": 0, "model": {"name": "unet"}} | config))
+        (workdir / "config.json").write_text(json.dumps({"format": 2, "seed": 0, "model": {"name": "unet"}} | config))
         summary = {"dataset": dataset, "model": "unet", "final_stage": "retrain"}
         (workdir / "summary.json").write_text(json.dumps(summary))
         values = dice(classes=len(classes)) if values is None else values
@@ -206,6 +206,16 @@ def test_a_run_that_scores_the_same_and_one_that_has_no_score(run):
 def test_another_split_of_the_same_test_images_is_mentioned(run):
     lines = compare([run("a"), run("b", labelled=["x"])])
     assert "note: b has the test images of a but another split: it trained on other images." in lines
+
+
+def test_settings_of_stages_by_which_runs_differ_are_named(run):
+    stages = [{"name": "decoder", "epochs": 2}, {"name": "retrain", "epochs": 10}]
+    longer = [stages[0], {"name": "retrain", "epochs": 30}]
+    runs = [run(name, stages=each) for name, each in (("a", stages), ("b", longer), ("c", stages[:1]))]
+    compare(runs)
+    html = (runs[0] / "comparison.html").read_text()
+    assert "stages.retrain.epochs = 30" in html
+    assert re.search(r"stages = decoder\s*<", html)
 
 
 def test_the_page_is_one_file_and_everything_in_it_is_escaped(run, tmp_path):

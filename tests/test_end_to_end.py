@@ -104,6 +104,14 @@ def test_a_run_leaves_what_it_promises(whole):
     assert any(path.name.startswith("events.") for path in whole.iterdir())
     record = json.loads((whole / "labels" / "retrain.json").read_text())
     assert (record["labeller"], record["n_pool"], record["n_kept"]) == ("naive", 6, 6)
+    assert [image["name"] for image in record["images"]] == splits["parts"]["unlabelled"]
+    assert sorted(p.name for p in (whole / "labels" / "retrain").iterdir()) == [f"{i:06d}.npz" for i in range(6)]
+    settings = json.loads((whole / "config.json").read_text())
+    assert (settings["format"], [stage["name"] for stage in settings["stages"]]) == (2, list(summary["stages"]))
+    lines = list(map(json.loads, (whole / "metrics.jsonl").read_text().splitlines()))
+    logged = {line["stage"]: set(line) for line in lines if line["kind"] == "train"}
+    assert {"loss", "supervised", "learning_rate", "update_norm"} <= logged["decoder"] == logged["fine_tune"]
+    assert logged["retrain"] == logged["decoder"] | {"consistency", "consistency_weight"}
 
 
 @pytest.fixture
@@ -346,8 +354,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run(data_dir, tmp_path):
 
 
 def test_a_labeller_that_keeps_nothing_is_told_and_the_run_goes_on(data_dir, tmp_path):
-    settings = SETTINGS | {"stages.retrain.labeller": "threshold", "labelling.threshold": 0.999999}
-    settings |= {"protocol": "decoder,retrain", "stages.retrain.epochs": 1, "evaluation.blur": 0}
+    settings = SETTINGS | {"stages.retrain.pseudo_labeller": "threshold", "pseudo_labels.threshold": 0.999999}
+    settings |= {"stages": "decoder,retrain", "stages.retrain.epochs": 1, "evaluation.blur": 0}
     code, out, err = finish(start(tmp_path / "run", data_dir, settings))
     assert code == 0, err
     assert "6 images, 0 kept: this stage goes on with the labelled images alone" in err

@@ -5,10 +5,15 @@ import pytest
 
 from fetal_jax import config
 from fetal_jax.experiment import Experiment
+from fetal_jax.methods.cps import CrossPseudoSupervision
+from fetal_jax.methods.mean_teacher import MeanTeacher
+from fetal_jax.methods.self_training import SelfTraining
+from fetal_jax.methods.supervised import Supervised
 from fetal_jax.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.folder.dummy import dummy_data
 from input_pipeline.dataset import Dataset, prepare
+from input_pipeline.pipeline import PseudoLabels
 
 TINY = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32"
 SPLIT = {"split.labelled": 9, "split.unlabelled": 6, "split.validation": 3, "split.test": 6}
@@ -93,10 +98,153 @@ def test_the_intensity_travels_into_the_model_card(make):
         make(intensity="signed")
 
 
-def test_without_a_pool_nothing_is_retrained(make):
-    values = config.load("configs/ss_case_unet.py:dataset=hc18,split=attention_resunet")
-    assert values["protocol"] == ["decoder", "fine_tune"]
-    assert values["unlabelled_per_batch"] == 0
+def test_without_unlabelled_images_nothing_is_retrained(make):
+    experiment = make(**{"split.unlabelled": 0})
+    assert [stage.name for stage in experiment.stages] == ["decoder", "fine_tune"]
+    assert experiment.settings.unlabelled_per_batch == 0
+    with pytest.raises(
+        UserError, match=r"stages\.retrain trains on unlabelled images but there are none to draw: raise"
+    ):
+        make(unlabelled_per_batch=0)
+    # Of another subject's none are left where all are labelled, validated or tested.
+    with pytest.raises(UserError, match=r"stages\.retrain trains on unlabelled images but there are none to draw"):
+        make(**{"split.unlabelled": 0, "unlabelled_per_batch": 4})
+
+
+def test_stages_are_what_the_config_says(make):
+    decoder, fine_tune, retrain = make(**{"stages.retrain.learning_rate": 0.25, "optimizer.clip": 2}).stages
+    assert (decoder.name, decoder.frozen, decoder.method) == ("decoder", ("encoder",), Supervised())
+    assert (fine_tune.name, fine_tune.frozen, fine_tune.data) == ("fine_tune", (), ("labelled",))
+    assert (retrain.name, retrain.learning_rate, retrain.clip) == ("retrain", 0.25, 2.0)
+    assert (retrain.method, retrain.pseudo_labeller) == (SelfTraining(consistency=1.0), "threshold")
+    assert retrain.data == ("labelled", "unlabelled")
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("mean_teacher", MeanTeacher(consistency=1.0)),
+        ("cps", CrossPseudoSupervision()),
+        ("self_training", SelfTraining(consistency=1.0)),
+    ],
+)
+def test_a_stage_s_method_is_built_of_its_name_and_options(make, method, expected):
+    settings = {"stages.retrain.method.name": method} | ({"stages": "retrain"} if method != "self_training" else {})
+    if method == "cps":  # the config's own option is another method's
+        with pytest.raises(UserError, match=r"stages\.retrain\.method\.consistency is not an option of cps"):
+            make(**settings)
+        return
+    assert make(**settings).stages[-1].method == expected
+
+
+def test_methods_draw_what_they_need(make):
+    experiment = make(**{"stages.retrain.method.name": "mean_teacher", "stages.retrain.method.decay": 0.5})
+    labelled, unlabelled = experiment.source("labelled"), experiment.source("unlabelled")
+    zeros = [np.zeros((32, 32), np.uint8)] * len(unlabelled)
+    pseudo = PseudoLabels(zeros, [z.astype(np.float32) for z in zeros], np.ones(len(unlabelled), bool))
+    plain, _, retrain = (
+        experiment.stream(stage, i, labelled, unlabelled, pseudo) for i, stage in enumerate(experiment.stages)
+    )
+    assert (plain.unlabelled, plain.pseudo, plain.views) == (None, None, 0)
+    assert (retrain.unlabelled, retrain.pseudo, retrain.views) == (
+        unlabelled,
+        None,
+        1,
+    )  # it trains on no labels of them
+    assert (retrain.batch_size, retrain.n_unlabelled, retrain.augment) == (8, 4, "simplified")
+    (self_training,) = make(stages="retrain").stages
+    stream = experiment.stream(self_training, 0, labelled, unlabelled, pseudo)
+    assert (stream.pseudo, stream.views) == (pseudo, 1)
+    (without,) = make(**{"stages": "retrain", "stages.retrain.method.consistency": 0}).stages
+    assert experiment.stream(without, 0, labelled, unlabelled, pseudo).views == 0
+
+
+def test_every_stage_draws_in_an_order_of_its_own(make):
+    experiment = make(seed=3)
+    labelled, unlabelled = experiment.source("labelled"), experiment.source("unlabelled")
+    streams = [experiment.stream(s, i, labelled, unlabelled, None) for i, s in enumerate(experiment.stages)]
+    assert [stream.seed for stream in streams] == [3000, 3001, 3002]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stages": ""}, "stages is empty: name at least one stage"),
+        (
+            {"stages.retrain.init": "fine_tun"},
+            r"stages\.retrain\.init is 'fine_tun': name a stage before it \(decoder, f",
+        ),
+        ({"stages.decoder.init": "decoder"}, r"stages\.decoder\.init is 'decoder': name a stage before it"),
+        ({"stages.retrain.epochs": 0}, r"stages\.retrain\.epochs is 0: it must be at least 1"),
+        ({"stages.retrain.learning_rate": -1}, r"stages\.retrain\.learning_rate is -1\.0: it must be 0 or more"),
+        (
+            {"stages.retrain.method.name": "cpss"},
+            r"stages\.retrain\.method 'cpss' is unknown: choose one of supervised",
+        ),
+        (
+            {"stages.retrain.method.consistenc": 1},
+            r"method\.consistenc is not an option of self_training: did you mean",
+        ),
+        ({"stages.retrain.method.consistency": "a"}, r"'stages\.retrain\.method\.consistency' must be of type float"),
+        (
+            {"stages.retrain.method.consistency": -1},
+            r"stages\.retrain\.method\.consistency is -1\.0: it must be a fini",
+        ),
+        (
+            {"stages.retrain.method.name": "supervised", "stages.retrain.method.consistency": 0},
+            "not an option of superv",
+        ),
+        ({"stages.retrain.pseudo_labeller": ""}, r"stages\.retrain\.pseudo_labeller is '': this method needs labels"),
+        (
+            {"stages.retrain.pseudo_labeller": "oracle"},
+            "pseudo_labeller 'oracle' is unknown: choose one of threshold, n",
+        ),
+        ({"stages.retrain.data": "labelled"}, r"stages\.retrain\.data is \['labelled'\]: this method needs unlabelled"),
+        ({"stages.decoder.data": "labelled,unlabelled"}, r"stages\.decoder\.data is .* does not use unlabelled images"),
+        ({"stages.decoder.data": "unlabelled"}, r"stages\.decoder\.data is \['unlabelled'\]: choose labelled, or"),
+        ({"stages.decoder.objective": "brier"}, "objective 'brier' is unknown: choose one of dice"),
+        (
+            {"stages.decoder.loss_weights.dise": 1},
+            r"stages\.decoder\.loss_weights is 'dise': the terms of bce_dice are",
+        ),
+        (
+            {"stages.decoder.loss_weights.dice": -1},
+            r"stages\.decoder\.loss_weights\.dice is -1\.0: it must be 0 or more",
+        ),
+        ({"stages.decoder.loss_weights.dice": "a"}, r"'stages\.decoder\.loss_weights\.dice' must be a number: got 'a'"),
+        ({"stages.decoder.augment": "blurry"}, r"stages\.decoder\.augment: augment 'blurry' is unknown"),
+        ({"stages.retrain.strong": "flips"}, r"stages\.retrain\.strong 'flips' makes no view of the same pixels"),
+        ({"optimizer.name": "adamw"}, r"optimizer\.name 'adamw' is unknown: choose one of adam, sgd"),
+        ({"optimizer.clip": 0}, "clip is 0.0: it must be above 0"),
+        ({"pseudo_labels.threshold": 1}, r"pseudo_labels\.threshold is 1\.0: it must lie between 0 and 1"),
+        (
+            {"pseudo_labels.uncertain": "drop"},
+            r"pseudo_labels\.uncertain 'drop' is unknown: choose background or ignore",
+        ),
+        ({"evaluation.blur": 4}, r"evaluation\.blur is 4: it must be 0 for none, or odd and at least 3"),
+        ({"validate_every": 0}, "validate_every is 0: it must be at least 1"),
+        ({"model.widht": 8}, "unknown option 'widht' of model 'case_unet'"),
+        ({"model.dropout": 1}, r"dropout 1\.0 of model 'case_unet' must be a number, at least 0 and below 1"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_key(make, settings, message):
+    with pytest.raises(UserError, match=message) as caught:
+        make(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_the_terms_reach_the_step(make):
+    decoder = make(**{"stages.decoder.loss_weights.dice": 0.25}).stages[0]
+    assert decoder.hyperparameters(0.0)["dice_weight"] == 0.25
+    assert decoder.hyperparameters(0.0)["cross_entropy_weight"] == 1.0
+
+
+def test_a_part_is_read_at_network_size(make):
+    experiment = make()
+    for part in ("labelled", "unlabelled"):
+        source = experiment.source(part)
+        assert len(source) == len(experiment.splits.parts[part])
+        assert source[0]["image"].shape == experiment.data.input_shape(experiment.facts) == (32, 32, 1)
 
 
 def test_options_of_a_dataset_stay_with_it_in_a_config_argument():

@@ -1,6 +1,7 @@
 """Volumes through the whole program: NIfTI files in, a trained network, scores, and NIfTI label maps out."""
 
 import csv
+import itertools
 import json
 
 import nibabel
@@ -10,6 +11,7 @@ from scipy import ndimage
 
 from fetal_jax import config, run
 from fetal_jax.cli import main
+from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.experiment import Experiment
 from fetal_jax.types import Preempted, UserError
 from fetal_jax.workdir import Workdir
@@ -69,8 +71,8 @@ def make(data_dir, spec=SPEC, **settings):
     return Experiment(config.load(spec, list(values.items())), data_dir)
 
 
-def weights_of(workdir):
-    with np.load(workdir / "model" / "weights.npz") as arrays:
+def arrays_of(folder):
+    with np.load(folder / "weights.npz") as arrays:
         return {name: arrays[name] for name in arrays}
 
 
@@ -98,9 +100,8 @@ def test_a_run_that_is_stopped_ends_in_the_same_bits(whole, infants, tmp_path):
     assert not workdir.stage_model("supervised").exists()
     assert json.loads((workdir.path / "metrics.jsonl").read_text().splitlines()[-1])["epoch"] == 3
     run.train(make(infants), workdir, lambda: False)
-    with np.load(workdir.stage_model("supervised") / "weights.npz") as arrays:
-        found = {name: arrays[name] for name in arrays}
-    for name, array in weights_of(whole).items():
+    found = arrays_of(workdir.stage_model("supervised"))
+    for name, array in arrays_of(whole / "model").items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
@@ -155,6 +156,97 @@ def test_volumes_are_chosen_for_cleaned_and_measured_too(whole, infants, folder,
     assert [ndimage.label(found == i, np.ones((3, 3, 3)))[1] for i in (1, 2, 3)] == [1, 1, 1]
 
 
+SELF_TRAINING = """
+from configs import adu_net
+from configs.common import STAGE
+
+def get_config(argument=""):
+    config = adu_net.get_config(argument)
+    config.unlabelled_per_batch = 4
+    (first,) = config.stages
+    second = {"name": "retrain", "epochs": 2, "learning_rate": 0.01, "augment": "flips", "objective": "cross_entropy"}
+    data = {"data": ("labelled", "unlabelled"), "pseudo_labeller": "threshold"}
+    config.stages = [first, STAGE | second | data | {"method": {"name": "self_training", "consistency": 1.0}}]
+    return config
+"""
+LABELLED = {
+    "split.labelled": 2,
+    "split.unlabelled": 1,
+    "batch_size": 8,
+    "patches.per_volume": 32,
+    "pseudo_labels.threshold": 0.5,
+    "stages.supervised.epochs": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def self_trained(infants, tmp_path_factory):
+    """A run that labels a volume and is trained on it, too."""
+    folder = tmp_path_factory.mktemp("self_training")
+    (folder / "mine.py").write_text(SELF_TRAINING)
+    overrides = [f"--config.{key}={value}" for key, value in (SETTINGS | LABELLED).items()]
+    spec, workdir = f"{folder / 'mine.py'}:dataset=infant_mri,size=12", folder / "run"
+    command = ["--data-dir", str(infants), "train", "--config", spec, "--workdir", str(workdir), *overrides]
+    assert main(command) == 0
+    return workdir
+
+
+def test_volumes_without_labels_are_labelled_and_trained_on(self_trained, infants):
+    """The labels are those of the first stage's network, in the volume's own voxels."""
+    workdir = Workdir(self_trained)
+    record = workdir.labelling_record("retrain")
+    assert (record["labeller"], record["n_pool"], record["n_kept"]) == ("threshold", 1, 1)
+    assert [path.name for path in (self_trained / "labels" / "retrain").iterdir()] == ["000000.npz"]
+    experiment = Experiment(config.read(self_trained), infants)
+    (name,) = experiment.splits.parts["unlabelled"]
+    assert [image["name"] for image in record["images"]] == [name]
+    volume = experiment.dataset[name]
+    teacher = segmenters.load(workdir.stage_model("supervised"), batch_size=4)
+    (probabilities,) = teacher.probabilities([volume.image])
+    best, confidence = probabilities.argmax(-1), probabilities.max(-1)
+    pseudo = workdir.load_labels("retrain")
+    sure = confidence > 0.5
+    assert 0.1 < sure.mean() <= 1
+    np.testing.assert_array_equal(pseudo.labels[0], np.where(sure, best, 0))
+    np.testing.assert_array_equal(pseudo.weights[0], sure.astype(np.float32))
+    assert record["images"][0]["pixels"] == (pseudo.labels[0] > 0).sum()
+
+    lines = [json.loads(line) for line in (self_trained / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["kind"] == "train"]
+    assert [sum(line["stage"] == stage for line in steps) for stage in ("supervised", "retrain")] == [
+        4 * 2 * 32 // 8,
+        2 * (2 + 1) * 32 // 8,
+    ]
+    weights = [line["consistency_weight"] for line in steps if line["stage"] == "retrain"]
+    assert all(0 < a < b <= 1 for a, b in itertools.pairwise(weights))
+    assert all(line["consistency"] > 0 for line in steps if line["stage"] == "retrain")
+    summary = json.loads((self_trained / "summary.json").read_text())
+    assert summary["final_stage"] == "retrain"
+    assert summary["test"]["per_image"]["dice"]["mean"] > 0.5
+    assert "retrain" in (self_trained / "report.html").read_text()
+
+
+def test_a_run_that_is_stopped_while_it_trains_on_labels_ends_in_the_same_bits(self_trained, infants, tmp_path):
+    """The labels are read back, not made anew."""
+    settings, workdir = config.read(self_trained), Workdir(tmp_path / "broken")
+    # Asked after each of 32 steps and 4 epochs, once as the volume is labelled, and after 5 steps of the next stage.
+    asked = iter([False] * (32 + 4 + 1 + 5))
+    workdir.path.mkdir()
+    with pytest.raises(Preempted):
+        run.train(Experiment(settings, infants), workdir, lambda: next(asked, True))
+    assert workdir.has_model("supervised")
+    assert not workdir.has_model("retrain")
+    assert json.loads((workdir.path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 32 + 6
+    written = workdir.label("retrain", 0).stat().st_mtime_ns
+    run.train(Experiment(settings, infants), workdir, lambda: False)
+    assert workdir.label("retrain", 0).stat().st_mtime_ns == written
+    for stage in ("supervised", "retrain"):
+        ours, theirs = (arrays_of(path / "stages" / stage) for path in (workdir.path, self_trained))
+        assert ours.keys() == theirs.keys()
+        for name, array in theirs.items():
+            np.testing.assert_array_equal(ours[name], array, err_msg=f"{stage} {name}")
+
+
 def test_what_only_images_can_do_is_refused(whole, infants, capsys):
     def refused(*options):
         capsys.readouterr()
@@ -170,13 +262,14 @@ def test_what_only_images_can_do_is_refused(whole, infants, capsys):
     ("settings", "message"),
     [
         (
-            {"stages.supervised.labeller": "threshold"},
-            "stages.supervised.labeller is 'threshold': on volumes it can be ''",
-        ),
-        (
             {"stages.supervised.augment": "geometric"},
             "augment is 'geometric': on volumes it can be 'none' or 'flips' only",
         ),
+        (
+            {"stages.supervised.strong": "speckle"},
+            "strong is 'speckle': on volumes it can be 'perturb' only",
+        ),
+        ({"intensity": "symmetric"}, "intensity is 'symmetric': on volumes it can be 'unit' only"),
         ({"evaluation.blur": 5}, r"evaluation\.blur is 5: on volumes it can be 0 only"),
         ({"sampling.structures": "wm"}, r"sampling\.structures is \('wm',\): on volumes"),
         ({"patches.per_volume": 0}, r"patches\.per_volume is 0"),

@@ -1,6 +1,7 @@
 """A comparison as one HTML file that opens offline. Every text from outside is escaped."""
 
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -62,9 +63,13 @@ def _about(run: Run, baseline: Run) -> dict[str, str]:
 
 
 def _setting(config: dict, key: str) -> str:
+    found: Any = config
     for part in key.split("."):
-        config = config.get(part, text.DASH) if isinstance(config, dict) else text.DASH
-    return str(config)
+        if isinstance(found, list):  # of stages
+            found = {stage["name"]: stage for stage in found}
+        found = found.get(part, text.DASH) if isinstance(found, dict) else text.DASH
+    names = [each.get("name") for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    return ", ".join(names) if names else str(found)
 
 
 def _breakable(name: str) -> Markup:

@@ -45,7 +45,8 @@ def results(report: Report) -> list[dict]:
     before = stage_before(names, report.labelling)
     if before in summary.get("stages", {}):
         earlier = summary["stages"][before]
-        title = "Before labelling" if stage_settings(report, before).get("pool") == "both" else "Supervised only"
+        learned = "unlabelled" in stage_settings(report, before).get("data", ())
+        title = "Before labelling" if learned else "Supervised only"
         columns.insert(0, {"title": title, "note": f"after {before}", "scores": [earlier]})
         columns.append({"title": "Gain", "note": "in points", "scores": [earlier, report.test]})
     return columns + _answers(report)

@@ -72,9 +72,8 @@ def _label_facts(record: dict) -> list[str]:
 
 
 def stage_settings(report: Report, name: str) -> dict:
-    stages = report.config.get("stages", {})
-    base, _, number = name.rpartition("_")  # round 2 of `retrain` is `retrain_2` and has its settings
-    return stages.get(name) or (stages.get(base) if number.isdigit() else None) or {}
+    """The settings of a stage; none where the config has no stage of that name."""
+    return next((stage for stage in report.config.get("stages", ()) if stage.get("name") == name), {})
 
 
 def _stage_facts(report: Report, name: str) -> list[str]:
@@ -84,10 +83,10 @@ def _stage_facts(report: Report, name: str) -> list[str]:
         "learning_rate": lambda value: f"learning rate {value:g}",
         "frozen": lambda value: f"frozen: {', '.join(value)}" if value else "all layers train",
         "objective": lambda value: f"objective: {value}",
-        "pool": lambda value: "images: labelled" + (" and pool" if value == "both" else ""),
+        "data": lambda value: f"images: {' and '.join(value)}",
     }
     if any(record["stage"] == name and record["n_kept"] == 0 for record in report.labelling):
-        stage = {**stage, "pool": "labelled"}  # what the stage did, whatever the config wanted
+        stage = {**stage, "data": ["labelled"]}  # what the stage did, whatever the config wanted
     facts = [say(stage[key]) for key, say in words.items() if key in stage]
     seconds = report.summary.get("seconds", {}).get(name)
     return facts if seconds is None else [*facts, f"took {duration(seconds)}"]

@@ -165,15 +165,12 @@ class Segmenter:
             return Tiles(image, self.card.size)
         return Square(image, self.card.size, self.card.blur, self.card.intensity)
 
-    def net_probabilities(
-        self, inputs: Iterable[np.ndarray], variables: Variables
-    ) -> Iterator[Float[np.ndarray, "size size c"]]:
-        """Class probabilities at network size, of inputs at network size, with other weights."""
-        return predict_all(self._predict, variables, inputs, self._batch_size)
-
-    def prepare_net(self, image: UInt8[np.ndarray, "size size c"]) -> Float[np.ndarray, "size size c"]:
-        """The network's input for an image that is at network size already."""
-        return network_input(image, self.card.size, self.card.blur, self.card.intensity)
+    def training_probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "*space c"]]:
+        """Class probabilities of items as training has them: images at network size, volumes in their own voxels."""
+        if self.card.facts.dims == 3:  # patches are drawn of whole volumes, images are resized before
+            return self.probabilities(images)
+        inputs = (network_input(image, self.card.size, self.card.blur, self.card.intensity) for image in images)
+        return predict_all(self._predict, self._variables, inputs, self._batch_size)
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
         image, dims, channels = np.asarray(image), self.card.facts.dims, self.card.facts.channels
@@ -189,7 +186,7 @@ class Segmenter:
 
 def _mesh(batch_size: int) -> jax.sharding.Mesh:
     """As many devices as can share a batch evenly: one for a single image."""
-    devices = jax.devices()
+    devices = jax.local_devices()  # of several processes, each predicts by itself
     return meshes.make_mesh(devices[: math.gcd(batch_size, len(devices))])
 
 

@@ -1,8 +1,7 @@
 """Objectives: supervised losses by name, and the sum that a step minimises."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -24,54 +23,80 @@ def foreground_dice(logits, labels, weights, class_weights=None):
     return dice_loss(probs, target, weights, None if class_weights is None else class_weights[1:])
 
 
-def bce_dice(logits, labels, weights, class_weights=None):
-    """Cross-entropy plus Dice, the hybrid of the abstract of SS_CASE_UNet."""
-    entropy = cross_entropy(logits, labels, weights, class_weights)
-    return entropy + foreground_dice(logits, labels, weights, class_weights)
-
-
-def weighted_hybrid(logits, labels, weights, class_weights=None):
-    """0.4 cross-entropy + 0.2 focal + 0.4 Dice, the final choice of the trans-thalamic thesis (Eq. 3.5)."""
-    case = (logits, labels, weights, class_weights)
-    entropy, focused, dice = cross_entropy(*case), focal(*case), foreground_dice(*case)
-    return (1 - DICE_SHARE - FOCAL_SHARE) * entropy + FOCAL_SHARE * focused + DICE_SHARE * dice
-
-
-OBJECTIVES: dict[str, Callable] = {
+# Losses of each image by name. To add one, write it as these are written and add a row; it is then an objective, too.
+TERMS: dict[str, Callable] = {
     "dice": foreground_dice,
     "cross_entropy": cross_entropy,
     "focal": focal,
-    "bce_dice": bce_dice,
-    "weighted_hybrid": weighted_hybrid,
+}
+# Objectives by name: the terms that are added up, and how much each counts. A term by itself is one, too.
+OBJECTIVES: dict[str, dict[str, float]] = {term: {term: 1.0} for term in TERMS} | {
+    # The hybrid of the abstract of SS_CASE_UNet.
+    "bce_dice": {"cross_entropy": 1.0, "dice": 1.0},
+    # The final choice of the trans-thalamic thesis, Eq. 3.5.
+    "weighted_hybrid": {"cross_entropy": 1 - DICE_SHARE - FOCAL_SHARE, "focal": FOCAL_SHARE, "dice": DICE_SHARE},
 }
 
 
-def supervised(name: str, class_weights: Sequence[float] | None = None) -> Loss:
-    """The supervised loss of each image by name; `class_weights` has an entry a class, background first.
+def loss_weights(name: str) -> dict[str, float]:
+    """The terms of an objective and how much each counts. Raises UserError for an unknown name."""
+    if name not in OBJECTIVES:
+        raise UserError(f"objective {name!r} is unknown: choose one of {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+def weight_key(term: str) -> str:
+    """The name of a term's weight among the hyper-parameters of a step."""
+    return f"{term}_weight"
+
+
+def traced_weights(name: str, hp: Mapping[str, Array]) -> dict[str, Array]:
+    """How much each term of an objective counts in a step with these hyper-parameters."""
+    return {term: hp[weight_key(term)] for term in loss_weights(name)}
+
+
+def supervised(
+    name: str,
+    class_weights: Sequence[float] | None = None,
+    weights_of_terms: Mapping[str, float | Array] | None = None,
+) -> Loss:
+    """The supervised loss of each image by name.
+
+    Args:
+      name: a name of OBJECTIVES.
+      class_weights: an entry for each class, background first; None: all alike.
+      weights_of_terms: how much each term counts, maybe traced; None: as `loss_weights` says.
 
     Raises UserError for an unknown name, and for class weights that cannot weigh; the loss itself raises it where
     their number is not that of the classes.
     """
-    if name not in OBJECTIVES:
-        raise UserError(f"objective {name!r} is unknown: choose one of {', '.join(OBJECTIVES)}")
-    if class_weights is None:
-        return OBJECTIVES[name]
-    if not all(0 <= weight < math.inf for weight in class_weights) or not any(class_weights[1:]):
+    counts = loss_weights(name) if weights_of_terms is None else weights_of_terms
+    if class_weights is not None and (
+        not all(0 <= weight < math.inf for weight in class_weights) or not any(class_weights[1:])
+    ):
         raise UserError(
             f"class_weights are {list(class_weights)}: each must be finite and at least 0, and one beside that of the "
             "background more than 0"
         )
-    return functools.partial(_class_weighted, OBJECTIVES[name], tuple(class_weights))
+
+    def loss(logits, labels, weights):
+        classes_count = _checked(class_weights, logits)
+        terms = [counts[term] * TERMS[term](logits, labels, weights, classes_count) for term in counts]
+        return sum(terms[1:], terms[0])
+
+    return loss
 
 
-def _class_weighted(objective, class_weights, logits, labels, weights):
+def _checked(class_weights: Sequence[float] | None, logits: Array) -> Array | None:
+    if class_weights is None:
+        return None
     n_classes = max(logits.shape[-1], 2)
     if len(class_weights) != n_classes:
-        raise UserError(f"class_weights has {len(class_weights)} entries: give {n_classes}, one a class")
-    return objective(logits, labels, weights, jnp.asarray(class_weights, logits.dtype))
+        raise UserError(f"class_weights has {len(class_weights)} entries: give {n_classes}, one for each class")
+    return jnp.asarray(class_weights, logits.dtype)
 
 
-def trusted_mean(losses: Float[Array, " b"], weights: Float[Array, " b *space"]) -> Float[Array, ""]:
+def masked_mean(losses: Float[Array, " b"], weights: Float[Array, " b *space"]) -> Float[Array, ""]:
     """Mean over the images that have a trusted pixel; 0 where no image has one."""
     trusted = jnp.any(weights > 0, axis=tuple(range(1, weights.ndim)))
     return jnp.sum(jnp.where(trusted, losses, 0)) / jnp.maximum(jnp.sum(trusted), 1)

@@ -1,7 +1,7 @@
-"""Labellers: what a teacher's probabilities are worth as labels.
+"""Pseudo-labellers: which of a teacher's probabilities become labels.
 
-A labeller is a pure function of the class probabilities of one image and its validity mask. Its answer has labels,
-pixel weights, and a reason where the image is dropped. Dropped images have weight 0 everywhere, nothing else.
+A pseudo-labeller is a pure function of the class probabilities of one image or volume and its mask of valid pixels. Its
+answer has labels, pixel weights, and a reason where the item is dropped: then its weights are 0 everywhere.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ UNCERTAIN = ("background", "ignore")
 
 @dataclasses.dataclass(frozen=True)
 class PseudoLabel:
-    """A teacher's answer for one image: `reason` is "kept" or why the image is not used."""
+    """The labels of one image or volume: `reason` is "kept" or why it is not used."""
 
-    labels: np.ndarray  # uint8 [h w]
-    weights: np.ndarray  # float32 [h w]
+    labels: np.ndarray  # uint8 [*space]
+    weights: np.ndarray  # float32 [*space]
     reason: str
     pixels: int  # foreground pixels of the label
     confidence: float  # mean probability of those pixels, 0 if there are none
@@ -32,12 +32,12 @@ class PseudoLabel:
         return self.reason == KEPT
 
 
-Labeller = Callable[[np.ndarray, np.ndarray], PseudoLabel]
+PseudoLabeller = Callable[[np.ndarray, np.ndarray], PseudoLabel]
 
 
 def threshold(
-    probs: Float[np.ndarray, "h w c"],
-    valid: Float[np.ndarray, "h w"],
+    probs: Float[np.ndarray, "*space c"],
+    valid: Float[np.ndarray, "*space"],
     *,
     threshold: float,
     minimum_pixels: int,
@@ -58,23 +58,25 @@ def threshold(
     return _answer(labels, weights, confidence, KEPT)
 
 
-def naive(probs: Float[np.ndarray, "h w c"], valid: Float[np.ndarray, "h w"]) -> PseudoLabel:
+def naive(probs: Float[np.ndarray, "*space c"], valid: Float[np.ndarray, "*space"]) -> PseudoLabel:
     """The most probable class of every pixel, every image kept (Naive_CASE-UNet, SS_CASE_UNet Table 5)."""
     labels = np.where(valid > 0, probs.argmax(-1), 0).astype(np.uint8)
     return _answer(labels, valid, probs.max(-1), KEPT)
 
 
-LABELLERS: dict[str, Callable[..., PseudoLabel]] = {"threshold": threshold, "naive": naive}
+PSEUDO_LABELLERS: dict[str, Callable[..., PseudoLabel]] = {"threshold": threshold, "naive": naive}
 
 
-def make_labeller(name: str, settings: Mapping[str, Any]) -> Labeller:
-    """A labeller with its settings bound. Raises UserError for an unknown name or a setting out of range."""
-    if name not in LABELLERS:
-        raise UserError(f"labeller {name!r} is unknown: choose one of {', '.join(LABELLERS)}")
+def make_pseudo_labeller(name: str, settings: Mapping[str, Any]) -> PseudoLabeller:
+    """A pseudo-labeller with its settings bound. Raises UserError for an unknown name or a setting out of range."""
+    if name not in PSEUDO_LABELLERS:
+        raise UserError(f"pseudo_labeller {name!r} is unknown: choose one of {', '.join(PSEUDO_LABELLERS)}")
     if not 0 < settings["threshold"] < 1:
-        raise UserError(f"labelling.threshold is {settings['threshold']}: it must lie between 0 and 1")
+        raise UserError(f"pseudo_labels.threshold is {settings['threshold']}: it must lie between 0 and 1")
     if settings["uncertain"] not in UNCERTAIN:
-        raise UserError(f"labelling.uncertain {settings['uncertain']!r} is unknown: choose {' or '.join(UNCERTAIN)}")
+        raise UserError(
+            f"pseudo_labels.uncertain {settings['uncertain']!r} is unknown: choose {' or '.join(UNCERTAIN)}"
+        )
     if name == "naive":
         return naive
     return lambda probs, valid: threshold(probs, valid, **settings)

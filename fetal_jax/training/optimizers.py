@@ -1,41 +1,59 @@
-"""Optimizers as pure transformations, without a learning rate: the step multiplies by it, and never recompiles."""
+"""Optimizers as pure transformations without a learning rate: the step multiplies by it, and never recompiles."""
 
-import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import optax
 
-from fetal_jax.types import UserError
+from fetal_jax.types import Array, UserError
 
 OPTIMIZERS = {"adam": optax.scale_by_adam, "sgd": lambda: optax.trace(decay=0.9, nesterov=True)}
+Hyperparameters = Mapping[str, float | Array]
 
 
-def make_optimizer(
-    name: str, weight_decay: float, clip: float, frozen: tuple[str, ...]
-) -> optax.GradientTransformation:
-    """Update directions (to be multiplied by minus the learning rate) for every parameter outside `frozen`.
+def make_optimizer(name: str, frozen: tuple[str, ...]) -> Callable[[Hyperparameters], optax.GradientTransformation]:
+    """A function of the hyper-parameters, maybe traced, that gives the update directions of a step.
+
+    The directions are to be multiplied by minus the learning rate. Hyper-parameters: `clip`, the largest global norm of
+    the gradient; `weight_decay`, decoupled decay of the kernels for each unit of learning rate. The structure of the
+    optimizer's state does not depend on them, so that `init` needs none.
 
     Args:
       name: one of OPTIMIZERS.
-      weight_decay: decoupled decay of the kernels, per unit of learning rate.
-      clip: largest global norm of the gradient.
       frozen: top-level parameter groups whose update is exactly zero (`optax.masked` would let gradients through).
 
     Raises UserError for an unknown name, and, when used, for a frozen group that the parameters do not have.
     """
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name {name!r} is unknown: choose one of {', '.join(OPTIMIZERS)}")
-    if not (clip > 0 and 0 <= weight_decay < math.inf):
-        raise UserError(
-            f"optimizer.clip is {clip} and weight_decay {weight_decay}: the first must be above 0, the other 0 or more"
+
+    def with_hyperparameters(hp: Hyperparameters) -> optax.GradientTransformation:
+        trainable = optax.chain(
+            clip_by_global_norm(hp.get("clip", 1.0)),
+            OPTIMIZERS[name](),
+            optax.add_decayed_weights(hp.get("weight_decay", 0.0), mask=_kernels),
         )
-    moving = optax.chain(
-        optax.clip_by_global_norm(clip),
-        OPTIMIZERS[name](),
-        optax.add_decayed_weights(weight_decay, mask=_kernels),
-    )
-    return optax.partition({"moving": moving, "frozen": optax.set_to_zero()}, lambda params: _labels(params, frozen))
+        transforms = {"trainable": trainable, "frozen": optax.set_to_zero()}
+        return optax.partition(transforms, lambda params: _labels(params, frozen))
+
+    return with_hyperparameters
+
+
+def clip_by_global_norm(limit: float | Array) -> optax.GradientTransformation:
+    """Gradients whose global norm is at most `limit`.
+
+    As `optax.clip_by_global_norm`, but with one division by a number that is the norm itself where the limit is 1: so
+    a traced limit of 1 gives the bits of a constant one.
+    """
+
+    def clip(updates: Any, params: Any) -> Any:
+        del params
+        norm = optax.tree.norm(updates)
+        divisor = norm / limit
+        return jax.tree.map(lambda t: jax.lax.select(norm < limit, t, t / divisor.astype(t.dtype)), updates)
+
+    return optax.stateless(clip)
 
 
 def _labels(params: Any, frozen: tuple[str, ...]) -> Any:
@@ -43,18 +61,10 @@ def _labels(params: Any, frozen: tuple[str, ...]) -> Any:
     if unknown:
         raise UserError(f"frozen names {unknown[0]!r}: the parameter groups of this model are {', '.join(params)}")
     return {
-        group: jax.tree.map(lambda _, group=group: "frozen" if group in frozen else "moving", tree)
+        group: jax.tree.map(lambda _, group=group: "frozen" if group in frozen else "trainable", tree)
         for group, tree in params.items()
     }
 
 
 def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
-
-
-def cosine(peak: float, progress: float, warmup: float = 0.05, final: float = 0.01) -> float:
-    """The learning rate at `progress` in [0, 1] of a stage: linear warm-up, then half a cosine to `final` of `peak`."""
-    if progress < warmup:
-        return peak * (0.1 + 0.9 * progress / warmup)
-    t = (progress - warmup) / (1 - warmup)
-    return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * t)))

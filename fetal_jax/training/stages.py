@@ -1,84 +1,106 @@
-"""The state machine. A protocol is a list of stages; a stage is data; entering one is a pure function."""
+"""Stages as data. A protocol is a list of them; `DECODER → FINE_TUNE → LABEL → RETRAIN → DONE`."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import optax
-
-from fetal_jax.training.state import TrainState
+from fetal_jax.losses import compose
+from fetal_jax.methods import Method
+from fetal_jax.training.schedules import cosine
 from fetal_jax.types import UserError
 
-POOLS = ("labelled", "both")
+DATA = ("labelled", "unlabelled")
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One stage of a protocol.
+    """One stage of a protocol, checked; nothing of it depends on what the stages before bring.
 
-    A stage with a `labeller` first lets the current network, now the teacher, label the unlabelled pool.
+    Attributes:
+      method: what is minimised (fetal_jax.methods).
+      data: what the stage draws: "labelled", and maybe "unlabelled" images.
+      pseudo_labeller: a name of training.pseudo_labels; the published network labels the unlabelled images before the
+        stage is entered. "": nothing does.
+      frozen: top-level parameter groups that are not trained.
+      augment, strong: augmentations (input_pipeline.augment) of every image, and of the strong views.
+      init: the stage whose best network this one starts from; "": what the stage before left.
+      loss_weights: how much each term of the objective counts; terms that are not named keep the objective's own.
     """
 
     name: str
     epochs: int
     learning_rate: float
-    frozen: tuple[str, ...]  # top-level parameter groups that do not move
-    augment: str  # a name of input_pipeline.augment
-    pool: str  # "labelled", or "both" with the unlabelled pool
-    objective: str  # a name of losses.compose
-    consistency: float  # the final weight lambda of the consistency term
-    labeller: str  # a name of training.labellers, or ""
+    method: Method
+    data: tuple[str, ...] = ("labelled",)
+    pseudo_labeller: str = ""
+    frozen: tuple[str, ...] = ()
+    augment: str = "none"
+    strong: str = "perturb"
+    objective: str = "bce_dice"
+    loss_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    optimizer: str = "adam"
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    init: str = ""
 
     def __post_init__(self):
-        if self.pool not in POOLS:
-            raise UserError(f"stages.{self.name}.pool {self.pool!r} is unknown: choose one of {', '.join(POOLS)}")
+        terms = compose.loss_weights(self.objective)
+        numbers = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay} | {
+            f"loss_weights.{term}": weight for term, weight in self.loss_weights.items()
+        }
         if self.epochs < 1:
-            raise UserError(f"stages.{self.name}.epochs is {self.epochs}: it must be at least 1")
-        for key in ("learning_rate", "consistency"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise UserError(f"stages.{self.name}.{key} is {getattr(self, key)}: it must be 0 or more")
-        if self.pool == "both" and not self.labeller and not self.consistency:
-            raise UserError(f"stages.{self.name} draws on the pool: give it a labeller or a consistency weight")
+            raise self._error("epochs", self.epochs, "it must be at least 1")
+        for key, value in numbers.items():
+            if not 0 <= value < math.inf:
+                raise self._error(key, value, "it must be 0 or more")
+        if not self.clip > 0:
+            raise self._error("clip", self.clip, "it must be above 0")
+        for term in self.loss_weights:
+            if term not in terms:
+                raise self._error("loss_weights", repr(term), f"the terms of {self.objective} are {', '.join(terms)}")
+        if self.data not in (DATA[:1], DATA):
+            raise self._error("data", list(self.data), "choose labelled, or labelled,unlabelled")
+        if self.method.unlabelled and "unlabelled" not in self.data:
+            raise self._error("data", list(self.data), "this method needs unlabelled images, set labelled,unlabelled")
+        if not self.method.unlabelled and "unlabelled" in self.data:
+            raise self._error("data", list(self.data), "this method does not use unlabelled images, set labelled")
+        if self.method.pseudo_labels and not self.pseudo_labeller:
+            raise self._error("pseudo_labeller", "''", "this method needs labels of the unlabelled images, name one")
+
+    def _error(self, key: str, value: object, remedy: str) -> UserError:
+        return UserError(f"stages.{self.name}.{key} is {value}: {remedy}")
+
+    @property
+    def scheduled(self) -> tuple[str, ...]:
+        """The names of the numbers that change during the stage or belong to its method: those that are logged."""
+        return ("learning_rate", *self.method.schedules())
+
+    def hyperparameters(self, progress: float) -> dict[str, float]:
+        """Every number of a step at `progress` in [0, 1] of the stage. Traced: none of them causes a compilation."""
+        weights = {**compose.loss_weights(self.objective), **self.loss_weights}
+        return {
+            "learning_rate": cosine(self.learning_rate, progress),
+            "weight_decay": self.weight_decay,
+            "clip": self.clip,
+            **{compose.weight_key(term): weight for term, weight in weights.items()},
+            **{name: schedule(progress) for name, schedule in self.method.schedules().items()},
+        }
 
 
-def make_protocol(names: Sequence[str], stages: Mapping[str, Mapping[str, Any]], rounds: int) -> tuple[Stage, ...]:
-    """The stages to run, in order. Stages with a labeller are repeated `rounds` times, each under its own name."""
-    unknown = [name for name in names if name not in stages]
-    if unknown:
-        raise UserError(f"protocol names the stage {unknown[0]!r}: known stages are {', '.join(stages)}")
-    if rounds < 1:
-        raise UserError(f"rounds is {rounds}: it must be at least 1")
-    protocol = []
-    for name in names:
-        _check_keys(name, stages[name])
-        stage = Stage(name=name, **{**stages[name], "frozen": tuple(stages[name]["frozen"])})
-        protocol.append(stage)
-        if stage.labeller:
-            protocol += [dataclasses.replace(stage, name=f"{name}_{r}") for r in range(2, rounds + 1)]
-    if len({stage.name for stage in protocol}) < len(protocol):
-        raise UserError("protocol names a stage twice: repeat LABEL and RETRAIN with rounds")
-    return tuple(protocol)
+def check_protocol(stages: Sequence[Stage]) -> None:
+    """Raises UserError for a protocol without a stage, a name that is used twice, and an `init` that is not before."""
+    if not stages:
+        raise UserError("stages is empty: name at least one stage")
+    seen: list[str] = []
+    for stage in stages:
+        if stage.name in seen:
+            raise UserError(f"stages has {stage.name!r} twice: give every stage a name of its own")
+        if stage.init and stage.init not in seen:
+            raise UserError(f"stages.{stage.name}.init is {stage.init!r}: name a stage before it ({', '.join(seen)})")
+        seen.append(stage.name)
 
 
-def _check_keys(name: str, values: Mapping[str, Any]) -> None:
-    keys = [field.name for field in dataclasses.fields(Stage) if field.name != "name"]
-    for key in [*keys, *values]:
-        if (key in keys) != (key in values):
-            what = "missing" if key in keys else "unknown"
-            raise UserError(f"config key 'stages.{name}.{key}' is {what}: a stage has {', '.join(keys)}")
-
-
-def describe(protocol: Sequence[Stage]) -> str:
+def describe(stages: Sequence[Stage]) -> str:
     """`DECODER → FINE_TUNE → LABEL → RETRAIN → DONE`."""
-    words = [word for stage in protocol for word in ((["LABEL"] if stage.labeller else []) + [stage.name.upper()])]
+    words = [word for stage in stages for word in ((["LABEL"] if stage.pseudo_labeller else []) + [stage.name.upper()])]
     return " → ".join([*words, "DONE"])
-
-
-def enter_stage(state: TrainState, stage: Stage, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state with which a stage begins: a fresh optimizer and, before labelling, the student copied as teacher."""
-    # A copy: a teacher that shares buffers with a donated student would be donated with it.
-    teacher = jax.tree.map(jnp.copy, state.student) if stage.labeller else state.teacher
-    return state.replace(opt_state=optimizer.init(state.params), teacher=teacher)

@@ -1,38 +1,61 @@
-"""The state of a run: data only. No function, no model and no optimizer lives inside."""
+"""The state of a run: how it begins, and how a stage is entered."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 
 from fetal_jax import rngs
-from fetal_jax.types import Variables
+from fetal_jax.methods import Method
+from fetal_jax.types import TrainState, Variables
+
+FIRST = "student"  # the network with which a run begins
 
 
-class TrainState(flax.struct.PyTreeNode):
-    """What a step takes and gives back. `teacher` is the network that labelled the pool; None before that."""
-
-    step: Any  # int32
-    params: Any
-    batch_stats: Any
-    opt_state: Any
-    teacher: Any  # Variables or None
-
-    @property
-    def student(self) -> Variables:
-        return Variables(self.params, self.batch_stats)
-
-
-def create_train_state(model: nn.Module, seed: int, image_shape: tuple[int, ...]) -> TrainState:
-    """A randomly initialised state without an optimizer: `enter_stage` adds that. `image_shape` is [*space c]."""
+def create_variables(model: nn.Module, seed: int, image_shape: tuple[int, ...], name: str = FIRST) -> Variables:
+    """Random variables of a network, others for each name. `image_shape` is [*space c]."""
     key = rngs.named_key(jax.random.key(seed), "init")
+    key = key if name == FIRST else rngs.named_key(key, name)
     variables = model.init(key, jnp.zeros((1, *image_shape)), train=False)
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=(),
-        teacher=None,
-    )
+    return Variables(variables["params"], variables.get("batch_stats", {}))
+
+
+def create_state(variables: Variables) -> TrainState:
+    """The state with which a run begins, without an optimizer: `enter_stage` adds that."""
+    return TrainState(step=jnp.zeros((), jnp.int32), networks={FIRST: variables}, teachers={}, opt_state={})
+
+
+def enter_stage(
+    state: TrainState,
+    before: Method | None,
+    method: Method,
+    make_optimizer: Callable[[Mapping[str, float]], optax.GradientTransformation],
+    create: Callable[[str], Variables],
+    key: jax.Array,
+    start: Variables | None = None,
+) -> TrainState:
+    """The state with which a stage begins: its networks, a fresh optimizer each, and what its method remembers.
+
+    Where the networks are those of the stage before, all go on. Else the first goes on from what that stage published
+    and the others are new.
+
+    Args:
+      before: the method of the stage before; None for the first.
+      make_optimizer: see `optimizers`; only the structure of its state is asked for.
+      create: new variables for the network of a name.
+      key: of the stage.
+      start: what the first network starts from; None: from where it is.
+    """
+    names = method.networks
+    if set(names) != set(state.networks) or (before and before.published is not Method.published):
+        published = before.published(state) if before else state.networks[FIRST]
+        others = {name: state.networks[name] if name in state.networks else create(name) for name in names[1:]}
+        state = state.replace(networks={names[0]: published} | others)
+    if start is not None:
+        state = state.replace(networks=state.networks | {names[0]: start})
+    optimizer = make_optimizer({})
+    opt_state: dict[str, Any] = {name: optimizer.init(network.params) for name, network in state.networks.items()}
+    return method.enter(state.replace(opt_state=opt_state, teachers={}, aux=()), key)

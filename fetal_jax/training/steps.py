@@ -1,78 +1,67 @@
-"""The steps. Pure functions of data; whoever calls them decides about compilation, devices and time."""
+"""The training step. A pure function of data: compilation and sharding are the caller's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.struct
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from fetal_jax import classes, rngs
-from fetal_jax.losses import compose, consistency
+from fetal_jax.losses import compose
 from fetal_jax.mesh import copied_to, split_over
-from fetal_jax.training.state import TrainState
-from fetal_jax.types import Batch
+from fetal_jax.methods import Context, Method
+from fetal_jax.types import Batch, TrainState, Variables
 
 Metrics = dict[str, jax.Array]
-
-
-class Rates(flax.struct.PyTreeNode):
-    """What the schedules say for one step; traced, so that a schedule never causes a compilation."""
-
-    learning_rate: Any
-    consistency: Any
+Hyperparameters = Mapping[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch, Hyperparameters, jax.Array], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
+    method: Method,
+    models: Mapping[str, nn.Module],
+    make_optimizer: Callable[[Hyperparameters], optax.GradientTransformation],
+    *,
     objective: str,
-    frozen: tuple[str, ...],
-    class_weights: Sequence[float] | None = None,
-) -> Callable[[TrainState, Batch, Rates, jax.Array], tuple[TrainState, Metrics]]:
-    """The pure step (state, batch, rates, key) -> (state, metrics) of a stage.
+    frozen: tuple[str, ...] = (),
+    class_weights: tuple[float, ...] | None = None,
+) -> TrainStep:
+    """The pure step (state, batch, hp, key) -> (state, metrics) of a stage.
 
-    The loss is L = L_supervised + lambda L_consistency (SS_CASE_UNet, Eq. 13). Both views of the unlabelled images
-    go through the network in one pass; dropout and perturbation make them differ. Where the network offers further
-    logits beside its answer (deep supervision), L_supervised is the mean over all of them.
+    Every number that a study may vary is in `hp` (`Stage.hyperparameters`), and traced: changing one compiles nothing.
     """
-    supervised = compose.supervised(objective, class_weights)
 
-    def loss_fn(params, state: TrainState, batch: Batch, rates: Rates, key):
-        images = jnp.concatenate([batch.image, batch.strong])
-        logits, updates = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            images,
-            train=True,
-            frozen=frozen,
-            rngs={"dropout": rngs.step_key(key, "dropout", state.step)},
-            mutable=["batch_stats", "auxiliary"],
-        )
-        first, second = logits[: len(batch.image)], logits[len(batch.image) :]
-        fits = [
-            compose.trusted_mean(supervised(output[: len(batch.image)], batch.labels, batch.weights), batch.weights)
-            for output in (logits, *jax.tree.leaves(updates.pop("auxiliary", ())))
-        ]
-        fit = sum(fits) / len(fits)
-        weak = classes.probabilities(first)[batch.strong_of]
-        agreement = consistency.mse(weak, classes.probabilities(second))
-        loss = fit + rates.consistency * agreement
-        return loss, (updates.get("batch_stats", {}), {"loss": loss, "supervised": fit, "consistency": agreement})
+    def train_step(state: TrainState, batch: Batch, hp: Hyperparameters, key: jax.Array) -> tuple[TrainState, Metrics]:
+        def loss_fn(params: dict[str, Any]) -> tuple[jax.Array, tuple[dict[str, Any], Metrics]]:
+            ctx = Context(
+                models=models,
+                params=params,
+                networks=state.networks,
+                teachers=state.teachers,
+                objective=compose.supervised(objective, class_weights, compose.traced_weights(objective, hp)),
+                frozen=frozen,
+                hp=hp,
+                key=key,
+                step=state.step,
+            )
+            loss, metrics = method.loss(ctx, batch)
+            return loss, (ctx.statistics, metrics | {"loss": loss})
 
-    def train_step(state: TrainState, batch: Batch, rates: Rates, key: jax.Array) -> tuple[TrainState, Metrics]:
-        grads, (batch_stats, metrics) = jax.grad(loss_fn, has_aux=True)(state.params, state, batch, rates, key)
-        directions, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        updates = jax.tree.map(lambda d: -rates.learning_rate * d, directions)
-        params = optax.apply_updates(state.params, updates)
-        state = state.replace(step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state)
-        return state, metrics | {"update_norm": optax.tree.norm(updates)}
+        params = {name: network.params for name, network in state.networks.items()}
+        grads, (statistics, metrics) = jax.grad(loss_fn, has_aux=True)(params)
+        optimizer, networks, opt_state, updates = make_optimizer(hp), {}, {}, {}
+        for name, network in state.networks.items():
+            directions, opt_state[name] = optimizer.update(grads[name], state.opt_state[name], network.params)
+            updates[name] = jax.tree.map(lambda d: -hp["learning_rate"] * d, directions)
+            moved = optax.apply_updates(network.params, updates[name])
+            networks[name] = Variables(moved, statistics.get(name, network.batch_stats))
+        state = state.replace(step=state.step + 1, networks=networks, opt_state=opt_state)
+        return method.after_update(state, hp), metrics | {"update_norm": optax.tree.norm(updates)}
 
     return train_step
 
 
-def compile_train_step(train_step: Callable, mesh: jax.sharding.Mesh) -> Callable:
+def compile_train_step(train_step: TrainStep, mesh: jax.sharding.Mesh) -> TrainStep:
     """The step compiled for a mesh: state copied to all devices and donated, batch split over them."""
     whole, split = copied_to(mesh), split_over(mesh)
     return jax.jit(

@@ -53,11 +53,11 @@ def protocol(found: Description) -> Choice:
     """The published stages where there is a pool; without one, only supervised training of the whole network."""
     if found.n_pool:
         stages = ("decoder", "fine_tune", "retrain")
-        return Choice({"protocol": stages}, f"the {found.n_pool:,} images of the pool are labelled by the network")
+        return Choice({"stages": stages}, f"the {found.n_pool:,} images of the pool are labelled by the network")
     hidden = found.n_images - found.n_labelled
     why = f"the {hidden:,} unlabelled images are of subjects with labels" if hidden else "no image is unlabelled"
     reason = f"{why}, so there is no pool; a decoder stage is of use before it with pretrained weights of the encoder"
-    return Choice({"protocol": ("fine_tune",)}, reason)
+    return Choice({"stages": ("fine_tune",)}, reason)
 
 
 def oversampling(found: Description) -> Choice:

@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from configs import ss_case_unet
 from configs.common import parse_argument
+from fetal_jax.config import override
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -44,13 +45,20 @@ def write_config(path: str | os.PathLike, dataset: str, suggestion: Suggestion) 
     text = HEAD.format(dataset=dataset, path=where, size=size, size_reason=size_reason)
     for values, comment in blocks:
         if "size" not in values:
-            text += "\n".join([comment, *(f"    config.{key} = {_source(value)}" for key, value in values.items()), ""])
+            text += "\n".join([comment, *(_setting(key, value) for key, value in values.items()), ""])
     with replacing_file(path) as partial:
         partial.write_text(text + "    return config\n")
 
 
 def _comment(reason: str) -> str:
     return textwrap.fill(reason[0].upper() + reason[1:] + ".", 116, initial_indent="    # ", subsequent_indent="    # ")
+
+
+def _setting(key: str, value: Any) -> str:
+    """The line that sets a key; stages, and keys inside of a group, are overrides of what this config builds on."""
+    if key == "stages" or "." in key:
+        return f'    override(config, "{key}", {_source(value)})'
+    return f"    config.{key} = {_source(value)}"
 
 
 def _source(value: Any) -> str:

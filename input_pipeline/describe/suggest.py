@@ -50,12 +50,12 @@ def suggest(found: Description, memory_gb: float = 8.0) -> Suggestion:
             _structures(found),
             size,
             batch,
-            rules.epochs(found, batch.values["batch_size"], protocol.values["protocol"]),
+            rules.epochs(found, batch.values["batch_size"], protocol.values["stages"]),
             balance.split(found),
             protocol,
             balance.oversampling(found),
             balance.weighting(found),
-            balance.augmentation(found, size.values["size"], protocol.values["protocol"]),
+            balance.augmentation(found, size.values["size"], protocol.values["stages"]),
         )
     )
 

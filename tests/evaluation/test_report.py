@@ -106,12 +106,13 @@ def metrics_lines():
     return [{"kind": "stage", "step": 0, "stage": "decoder", "event": "begin"}, *lines]
 
 
-def stage(**changes):
+def stage(name, **changes):
     return {
+        "name": name,
         "epochs": 20,
         "learning_rate": 0.001,
         "frozen": [],
-        "pool": "labelled",
+        "data": ["labelled"],
         "objective": "dice_bce",
         **changes,
     }
@@ -119,11 +120,11 @@ def stage(**changes):
 
 @pytest.fixture(scope="module")
 def report():
-    stages = {
-        "decoder": stage(frozen=["encoder"]),
-        "fine_tune": stage(epochs=50),
-        "retrain": stage(pool="both"),
-    }
+    stages = [
+        stage("decoder", frozen=["encoder"]),
+        stage("fine_tune", epochs=50),
+        stage("retrain", data=["labelled", "unlabelled"]),
+    ]
     parts = {
         "labelled": ["a", "b", "c"],
         "unlabelled": ["d"] * 4,
@@ -289,8 +290,9 @@ def test_several_classes_have_a_row_each(report, write):
     assert rows(html, "cavum")[-1] == ["3", "4", "5"]  # absent structures
 
 
-def test_a_stage_that_learnt_from_the_pool_is_not_called_supervised(report, write):
-    stages = {**report.config["stages"], "fine_tune": stage(pool="both")}
+def test_a_stage_that_learnt_from_unlabelled_images_is_not_called_supervised(report, write):
+    decoder, _, retrain = report.config["stages"]
+    stages = [decoder, stage("fine_tune", data=["labelled", "unlabelled"]), retrain]
     _, page = write(dataclasses.replace(report, config={"stages": stages}))
     assert "Before labelling after fine_tune" in page.text
     assert "Supervised only" not in page.text
@@ -311,17 +313,23 @@ def test_the_protocol_is_drawn_in_order_with_its_settings(report, write):
     ]
     assert {"50 epochs", "all layers train", "took 1 h 06 min"} <= set(facts[1])
     assert facts[2] == ["kept 3 of 4", "labeller: threshold", "threshold 0.95", "minimum pixels 10"]
-    assert {"images: labelled and pool", "took 7 s"} <= set(facts[3])
+    assert {"images: labelled and unlabelled", "took 7 s"} <= set(facts[3])
 
 
-def test_a_second_round_has_the_settings_of_the_first(report, write):
+def test_a_second_round_has_settings_of_its_own(report, write):
     more = {"kind": "train", "step": 31, "stage": "retrain_2", "epoch": 1, "loss": 0.1}
     second = {**report.labelling[0], "stage": "retrain_2", "n_kept": 4}
-    rounds = dataclasses.replace(report, metrics=[*report.metrics, more], labelling=[*report.labelling, second])
+    stages = [*report.config["stages"], stage("retrain_2", epochs=12)]
+    rounds = dataclasses.replace(
+        report,
+        config={"stages": stages},
+        metrics=[*report.metrics, more],
+        labelling=[*report.labelling, second],
+    )
     html, page = write(rounds)
     boxes = re.findall(r'<div class="box"><b>(.*?)</b>(.*?)</div>', html)
     assert [name for name, _ in boxes][3:] == ["RETRAIN", "LABEL", "RETRAIN_2", "DONE"]
-    assert "20 epochs" in boxes[5][1]
+    assert ("20 epochs" in boxes[3][1], "12 epochs" in boxes[5][1]) == (True, True)
     assert "Supervised only after fine_tune" in page.text
     assert "Before retrain_2: kept 4 of 4 images" in page.text
 

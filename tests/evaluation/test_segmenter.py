@@ -180,7 +180,7 @@ def test_other_weights_go_through_the_same_program(card, small_network):
     first = Segmenter(card, small_network[1], predict=predict)
     first(picture())
     first.with_variables(other)(picture())
-    list(first.net_probabilities([first.prepare_net(np.zeros((32, 32, 1), np.uint8))], other))
+    list(first.with_variables(other).training_probabilities([np.zeros((32, 32, 1), np.uint8)]))
     assert calls == [small_network[1], other, other]
     first.with_tta("flips")(picture())
     assert len(calls) == 6

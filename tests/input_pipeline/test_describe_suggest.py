@@ -127,11 +127,11 @@ def test_a_batch_of_more_than_four_is_at_most_a_twentieth_of_the_training_images
 
 def test_the_protocol_has_as_many_stages_as_there_is_data_for():
     without, mixed = suggest(description()), suggest(description(n_images=300))
-    assert without.values["protocol"] == mixed.values["protocol"] == ("fine_tune",)
-    assert "no image is unlabelled" in reason(without, "protocol")
-    assert "the 100 unlabelled images are of subjects with labels" in reason(mixed, "protocol")
+    assert without.values["stages"] == mixed.values["stages"] == ("fine_tune",)
+    assert "no image is unlabelled" in reason(without, "stages")
+    assert "the 100 unlabelled images are of subjects with labels" in reason(mixed, "stages")
     pool = suggest(description(n_images=300, n_pool=100))
-    assert pool.values["protocol"] == ("decoder", "fine_tune", "retrain")
+    assert pool.values["stages"] == ("decoder", "fine_tune", "retrain")
 
 
 def test_rare_structures_are_drawn_more_often_and_stratified():
@@ -276,15 +276,41 @@ def test_the_file_holds_what_was_suggested(tmp_path):
     write_config(path, "hc18", suggestion)
     settings = settings_of(path)
     assert settings["dataset"] == "hc18"
+    stages = {stage["name"]: stage for stage in settings["stages"]}
+    assert list(stages) == list(suggestion.values["stages"]) == ["decoder", "fine_tune", "retrain"]
     for key, value in suggestion.values.items():
-        found = settings
+        found = settings | {"stages": stages}
         for word in key.split("."):
             found = found[word]
-        assert found == (list(value) if isinstance(value, tuple) else value), key
+        assert key == "stages" or found == (list(value) if isinstance(value, tuple) else value), key
     assert settings_of(path, ":size=96")["size"] == 96
     assert settings_of(path, ":size=96") | {"size": settings["size"]} == settings
     assert "# Less than a third of the labelled images show each of these." in path.read_text()
     assert [file.name for file in tmp_path.iterdir()] == ["config.py"]
+
+
+@pytest.mark.parametrize("pool", [0, 100])
+@pytest.mark.parametrize("unit", ["percent", "images"])
+def test_the_stages_of_the_file_are_those_that_were_suggested(tmp_path, unit, pool):
+    """Also where the unlabelled images are not a part that the split asks for, but join it."""
+    subjects = 100 if unit == "percent" else 5
+    each = same(200 / subjects)
+    found = description(n_images=200 + pool, n_pool=pool, n_labelled_subjects=subjects, labelled_a_subject=each)
+    suggestion = suggest(found)
+    assert suggestion.values["split.unit"] == unit
+    path = tmp_path / "config.py"
+    write_config(path, "hc18", suggestion)
+    names = tuple(stage["name"] for stage in settings_of(path)["stages"])
+    assert names == suggestion.values["stages"] == (("decoder", "fine_tune", "retrain") if pool else ("fine_tune",))
+
+
+def test_the_user_has_the_last_word(tmp_path):
+    path = tmp_path / "config.py"
+    write_config(path, "hc18", suggest(description(n_images=300, n_pool=100)))
+    overrides = {"batch_size": "2", "stages.fine_tune.epochs": "5", "split.test": "7", "stages": "fine_tune"}
+    settings = configs.load(str(path), list(overrides.items()))
+    assert [(stage["name"], stage["epochs"]) for stage in settings["stages"]] == [("fine_tune", 5)]
+    assert (settings["batch_size"], settings["split"]["test"]) == (2, 7)
 
 
 def test_an_experiment_takes_the_file_as_it_is(data_dir, tmp_path):
@@ -292,7 +318,7 @@ def test_an_experiment_takes_the_file_as_it_is(data_dir, tmp_path):
     suggestion = suggest(describe(dataset))
     write_config(tmp_path / "config.py", dataset.name, suggestion)
     experiment = Experiment(settings_of(tmp_path / "config.py"), data_dir)
-    assert experiment.size == suggestion.values["size"] == 128
+    assert experiment.settings.size == suggestion.values["size"] == 128
     assert experiment.facts.foreground == suggestion.values["structures"] == ("skull", "brain", "csp", "cerebellum")
     assert [stage.name for stage in experiment.stages] == ["fine_tune"]
     assert {part: len(names) for part, names in experiment.splits.parts.items()} == {

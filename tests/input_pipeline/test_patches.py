@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from fetal_jax.types import UserError
 from input_pipeline.builders.infant_mri.dummy import SHAPE, SPACING_MM, age_folders
 from input_pipeline.dataset import Dataset, prepare
-from input_pipeline.patches import PatchStream, Volumes
+from input_pipeline.patches import PatchStream, Volume, Volumes
+from input_pipeline.pipeline import PseudoLabels
 from input_pipeline.tiles import crop, importance, stitch, tiles
 
 PATCH = (8, 6, 10)
@@ -35,7 +37,7 @@ def volumes(dataset):
 @pytest.fixture
 def make(volumes):
     """A stream of 4 patches a step, 10 a volume and epoch; keywords replace its fields."""
-    defaults = {"volumes": volumes, "patch": PATCH, "batch_size": 4, "seed": 3, "patches_per_volume": 10}
+    defaults = {"labelled": volumes, "patch": PATCH, "batch_size": 4, "seed": 3, "patches_per_volume": 10}
     return lambda **changes: PatchStream(**defaults | changes)
 
 
@@ -45,8 +47,10 @@ def upright(item, key):
 
 
 def assert_equal(first, second):
-    for key in ("image", "labels", "weights"):
-        np.testing.assert_array_equal(getattr(first, key), getattr(second, key), err_msg=key)
+    """Two batches with the same arrays in the same places, bit by bit."""
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -110,15 +114,17 @@ def test_a_batch(make, volumes):
     batches = list(stream.iterator(5))
     assert len(batches) == 5
     for step, batch in enumerate(batches):
-        assert batch.image.shape == (4, *PATCH, 2)
-        assert batch.labels.shape == batch.weights.shape == (4, *PATCH)
-        assert [x.dtype for x in (batch.image, batch.labels, batch.weights)] == [np.float32, np.int32, np.float32]
-        assert batch.strong.shape == (0, *PATCH, 2)
-        assert 0 <= batch.image.min() < batch.image.max() <= 1
+        sample = batch.labelled
+        assert batch.unlabelled is None
+        assert sample.image.shape == (4, *PATCH, 2)
+        assert sample.labels.shape == sample.weights.shape == (4, *PATCH)
+        assert [x.dtype for x in (sample.image, sample.labels, sample.weights)] == [np.float32, np.int32, np.float32]
+        assert 0 <= sample.image.min() < sample.image.max() <= 1
         for i in range(4):
             item = stream.patches()[4 * step + i]
-            np.testing.assert_allclose(batch.image[i], item["image"] / 65535, rtol=1e-6)
-            np.testing.assert_array_equal(batch.labels[i], item["labels"])
+            np.testing.assert_allclose(sample.image[i], item["image"] / 65535, rtol=1e-6)
+            np.testing.assert_array_equal(sample.labels[i], item["labels"])
+            np.testing.assert_array_equal(sample.weights[i], item["weights"])
 
 
 def test_the_same_stream_twice_is_bit_equal_and_another_seed_is_another(make):
@@ -126,11 +132,11 @@ def test_the_same_stream_twice_is_bit_equal_and_another_seed_is_another(make):
     for a, b in zip(first, second, strict=True):
         assert_equal(a, b)
     other = next(make(flip=True, seed=4).iterator(1))
-    assert not np.array_equal(first[0].image, other.image)
+    assert not np.array_equal(first[0].labelled.image, other.labelled.image)
 
 
 def test_what_is_kept_in_memory_changes_nothing(make, dataset):
-    for a, b in zip(make().iterator(6), make(volumes=Volumes(dataset, NAMES, memory=0)).iterator(6), strict=True):
+    for a, b in zip(make().iterator(6), make(labelled=Volumes(dataset, NAMES, memory=0)).iterator(6), strict=True):
         assert_equal(a, b)
 
 
@@ -149,9 +155,14 @@ def test_processes_share_the_batch_of_one(make):
     stream = make(flip=True)
     shards = zip(*(stream.iterator(6, (i, 2)) for i in range(2)), strict=True)
     for whole, (first, second) in zip(stream.iterator(6), shards, strict=True):
-        assert len(first.image) == len(second.image) == 2
-        shared = [patch.tobytes() for part in (first, second) for patch in part.image]
-        assert sorted(shared) == sorted(patch.tobytes() for patch in whole.image)
+        assert len(first.labelled.image) == len(second.labelled.image) == 2
+        shared = [item for part in (first, second) for item in items_of(part.labelled)]
+        assert sorted(shared) == sorted(items_of(whole.labelled))
+
+
+def items_of(group):
+    """The bytes of each patch: its image, labels, weights and views."""
+    return [b"".join(array[i].tobytes() for array in jax.tree.leaves(group)) for i in range(len(group.weights))]
 
 
 def test_a_volume_smaller_than_the_patch_lies_in_its_middle_and_the_rest_has_weight_zero(make, volumes):
@@ -166,9 +177,160 @@ def test_a_volume_smaller_than_the_patch_lies_in_its_middle_and_the_rest_has_wei
 
 
 def test_a_volume_without_labels_has_weight_zero(make, dataset):
-    batch = next(make(volumes=Volumes(dataset, [UNLABELLED]), foreground=1.0).iterator(1))
-    assert batch.image.any()
-    assert not batch.weights.any()
+    batch = next(make(labelled=Volumes(dataset, [UNLABELLED]), foreground=1.0).iterator(1))
+    assert batch.labelled.image.any()
+    assert not batch.labelled.weights.any()
+
+
+@pytest.fixture
+def half(make, dataset):
+    """The same stream with 2 of 4 patches of two volumes that nobody labelled; keywords replace its fields."""
+    unlabelled = Volumes(dataset, [UNLABELLED, "18m_S001"])
+    defaults = {"unlabelled": unlabelled, "n_unlabelled": 2, "patches_per_volume": 8}
+    return lambda **changes: make(**defaults | changes)
+
+
+class Numbered(Volumes):
+    """Decoded volumes in which every voxel has a grey value of its own: a patch tells where it is from."""
+
+    def __init__(self, *shapes):
+        ends = np.cumsum([1, *(np.prod(shape) for shape in shapes)])
+        self.numbers = [np.arange(a, b).reshape(s) for a, b, s in zip(ends, ends[1:], shapes, strict=False)]
+
+    def __len__(self):
+        return len(self.numbers)
+
+    def __repr__(self):
+        return "Numbered"
+
+    def __getitem__(self, i):
+        image, labels = self.numbers[i][..., None].astype(np.uint16), np.zeros(self.numbers[i].shape, np.uint8)
+        return Volume(image, labels, False, np.ones(3, np.float32), np.zeros(0, np.uint32))
+
+
+@pytest.fixture
+def numbered():
+    """Two volumes without labels: the first has voxels 1 to 540, the second all after them, to 1,296."""
+    return Numbered((5, 9, 12), (9, 6, 14))
+
+
+def numbers_in(images):
+    """Of float patches [u d h w 1]: 0 outside of the volume."""
+    return np.rint(images[..., 0].astype(np.float64) * 65535).astype(int)
+
+
+def test_unlabelled_patches_have_labels_and_weights_of_their_own_voxels(half, numbered):
+    """Pseudo-labels and trust are functions of a voxel's number here; outside of a volume both are 0."""
+    labels = [(n % 4).astype(np.uint8) for n in numbered.numbers]
+    weights = [np.float32(1 / 8) * (n % 8).astype(np.float32) for n in numbered.numbers]
+    pseudo = PseudoLabels(labels, weights, np.array([True, True]))
+    stream, seen, outside = half(unlabelled=numbered, pseudo=pseudo, flip=True), set(), 0
+    for batch in stream.iterator(40):
+        assert len(batch.labelled.image) == len(batch.unlabelled.weak) == 2
+        views = batch.unlabelled
+        assert (views.weak.dtype, views.labels.dtype, views.weights.dtype) == (np.float32, np.int32, np.float32)
+        numbers = numbers_in(views.weak)
+        np.testing.assert_array_equal(views.labels, np.where(numbers, numbers % 4, 0))
+        np.testing.assert_array_equal(views.weights, np.where(numbers, numbers % 8 / 8, 0))
+        seen |= set(np.unique(numbers).tolist())
+        outside += (numbers == 0).sum()
+    assert outside > 0  # the first is shorter than the patch
+    assert seen - {0} == set(range(1, 1 + 1296))
+
+
+def test_unlabelled_patches_that_nobody_labelled_have_weight_one_inside_and_no_labels(half, numbered):
+    for batch in half(unlabelled=numbered, flip=True).iterator(20):
+        assert batch.unlabelled.labels is None
+        assert batch.unlabelled.strong == ()
+        np.testing.assert_array_equal(batch.unlabelled.weights, numbers_in(batch.unlabelled.weak) > 0)
+
+
+def test_unlabelled_volumes_are_drawn_equally_often_and_half_of_them_mirrored(half, numbered):
+    volumes, flipped = [], []
+    for batch in half(unlabelled=numbered, flip=True).iterator(24):  # 3 epochs of 2 x 8 patches
+        for patch in numbers_in(batch.unlabelled.weak):
+            volumes.append(int(patch.max() > 540))
+            inside = patch[(patch > 0).any(axis=(1, 2))][:, 0, 0]
+            flipped.append(bool(inside[0] > inside[-1]))
+    assert [np.bincount(volumes[i : i + 16]).tolist() for i in (0, 16, 32)] == [[8, 8]] * 3
+    assert 10 < sum(flipped) < 38
+
+
+def test_dropped_volumes_are_drawn_only_where_views_are_to_be_consistent(half, numbered):
+    zeros = [np.zeros(n.shape, np.uint8) for n in numbered.numbers]
+    for kept, views, expected in (
+        ((True, False), 0, {0}),
+        ((True, False), 1, {0, 1}),
+        ((False, True), 0, {1}),
+    ):
+        weights = [np.full(z.shape, float(k), np.float32) for z, k in zip(zeros, kept, strict=True)]
+        stream = half(unlabelled=numbered, pseudo=PseudoLabels(zeros, weights, np.array(kept)), views=views)
+        found = set()
+        for batch in stream.iterator(12):
+            for patch, trust in zip(numbers_in(batch.unlabelled.weak), batch.unlabelled.weights, strict=True):
+                volume = int(patch.max() > 540)
+                np.testing.assert_array_equal(trust, (patch > 0) * float(kept[volume]))
+                found.add(volume)
+        assert found == expected
+        assert stream.steps_per_epoch == (3 + len(expected)) * 8 // 4
+
+
+def test_where_no_volume_was_kept_or_none_is_asked_for_all_patches_are_labelled(half, numbered):
+    zeros = [np.zeros(n.shape, np.uint8) for n in numbered.numbers]
+    nothing = PseudoLabels(zeros, [z.astype(np.float32) for z in zeros], np.zeros(2, bool))
+    for stream in (half(unlabelled=numbered, pseudo=nothing), half(n_unlabelled=0), half(unlabelled=None)):
+        batch = next(stream.iterator(1))
+        assert batch.unlabelled is None
+        assert len(batch.labelled.image) == 4
+
+
+def test_the_views_of_a_patch_look_different_but_lie_on_it(half):
+    for batch in half(views=2, flip=True).iterator(6):
+        weak, (first, second) = batch.unlabelled.weak, batch.unlabelled.strong
+        assert first.shape == second.shape == weak.shape == (2, *PATCH, 2)
+        assert not np.array_equal(first, second)
+        for view in (first, second):
+            assert view.dtype == np.float32
+            assert 0 <= view.min() < view.max() <= 1
+            assert (view[weak == 0] == 0).all()
+            for patch, strong in zip(weak, view, strict=True):
+                assert np.abs(strong - patch).max() > 0.02
+                for channel in range(2):
+                    assert np.corrcoef(patch[..., channel].ravel(), strong[..., channel].ravel())[0, 1] > 0.7
+
+
+def test_labelled_patches_are_those_of_a_stream_without_unlabelled_ones(half, make):
+    both = [batch.labelled for batch in half(views=1).iterator(4)]
+    alone = [batch.labelled for batch in make(batch_size=2, patches_per_volume=8).iterator(4)]
+    for a, b in zip(both, alone, strict=True):
+        assert_equal(a, b)
+
+
+def test_processes_share_unlabelled_patches_too(half):
+    stream = half(batch_size=8, n_unlabelled=4, views=2, flip=True)
+    shards = zip(*(stream.iterator(4, (i, 4)) for i in range(4)), strict=True)
+    for whole, parts in zip(stream.iterator(4), shards, strict=True):
+        for group in ("labelled", "unlabelled"):
+            together = [item for part in parts for item in items_of(getattr(part, group))]
+            assert len(together) == 4
+            assert sorted(together) == sorted(items_of(getattr(whole, group)))
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_stream_of_both_goes_on_where_it_was_left(half, after):
+    stream = half(views=1, flip=True)
+    whole, first, second = list(stream.iterator(6)), stream.iterator(6), stream.iterator(6)
+    for _ in range(after):
+        next(first)
+    second.set_state(json.loads(json.dumps(first.get_state())))
+    for a, b in zip(second, whole[after:], strict=True):
+        assert_equal(a, b)
+
+
+def test_a_volume_in_training_is_itself_and_has_no_padding(volumes, dataset):
+    np.testing.assert_array_equal(volumes.image(1), dataset[NAMES[1]].image)
+    np.testing.assert_array_equal(volumes.valid(1), np.ones(SHAPE, np.float32))
+    assert volumes.valid(1).dtype == np.float32
 
 
 def test_volumes_are_read_once_as_far_as_memory_goes(dataset):

@@ -194,7 +194,7 @@ def test_class_weights_that_cannot_weigh_are_a_user_error(bad):
 @pytest.mark.parametrize(("channels", "n_classes"), [(1, 2), (3, 3)])
 def test_another_number_of_class_weights_is_a_user_error(channels, n_classes):
     loss = compose.supervised("cross_entropy", [1.0] * 4)
-    with pytest.raises(UserError, match=f"class_weights has 4 entries: give {n_classes}, one a class"):
+    with pytest.raises(UserError, match=f"class_weights has 4 entries: give {n_classes}, one for each class"):
         loss(*random_case(channels))
 
 
@@ -244,9 +244,9 @@ def test_the_foreground_of_labels_has_a_channel_a_class():
 
 def test_untrusted_images_do_not_count_in_the_mean():
     weights = jnp.zeros((3, 2, 2)).at[0, 0, 0].set(0.1).at[2].set(1.0)
-    assert compose.trusted_mean(jnp.array([1.0, 50.0, 4.0]), weights) == 2.5
-    assert compose.trusted_mean(jnp.array([1.0, 50.0, 4.0]), jnp.zeros((3, 2, 2))) == 0
-    gradient = jax.grad(compose.trusted_mean)(jnp.array([1.0, 50.0, 4.0]), weights)
+    assert compose.masked_mean(jnp.array([1.0, 50.0, 4.0]), weights) == 2.5
+    assert compose.masked_mean(jnp.array([1.0, 50.0, 4.0]), jnp.zeros((3, 2, 2))) == 0
+    gradient = jax.grad(compose.masked_mean)(jnp.array([1.0, 50.0, 4.0]), weights)
     np.testing.assert_array_equal(gradient, [0.5, 0, 0.5])
 
 

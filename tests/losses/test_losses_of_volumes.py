@@ -20,7 +20,7 @@ def test_objectives(name, channels):
     of_images = loss(*(array.reshape(2, 12, 5, *array.shape[4:]) for array in (logits, labels, weights)))
     np.testing.assert_allclose(of_volumes, of_images, rtol=1e-6)
     assert of_volumes[0] > 0
-    np.testing.assert_allclose(compose.trusted_mean(of_volumes, weights), of_volumes[0], rtol=1e-6)
+    np.testing.assert_allclose(compose.masked_mean(of_volumes, weights), of_volumes[0], rtol=1e-6)
 
 
 def test_consistency():

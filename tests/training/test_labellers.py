@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fetal_jax.training.labellers import KEPT, make_labeller, naive, threshold
+from fetal_jax.training.labellers import KEPT, make_pseudo_labeller, naive, threshold
 from fetal_jax.types import UserError
 
 SETTINGS = {"threshold": 0.95, "minimum_pixels": 10, "uncertain": "background"}
@@ -73,7 +73,7 @@ def test_classes_are_told_apart():
 def test_padding_is_never_labelled_and_never_trusted(name):
     valid = VALID.copy()
     valid[0] = 0
-    answer = make_labeller(name, SETTINGS)(some(20), valid)
+    answer = make_pseudo_labeller(name, SETTINGS)(some(20), valid)
     np.testing.assert_array_equal(answer.labels, valid)
     np.testing.assert_array_equal(answer.weights, valid)
     assert answer.pixels == 15
@@ -101,20 +101,20 @@ def test_confidence_is_the_mean_over_the_foreground():
 
 
 def test_a_labeller_is_bound_to_its_settings():
-    loose = make_labeller("threshold", SETTINGS | {"threshold": 0.5, "minimum_pixels": 3})
+    loose = make_pseudo_labeller("threshold", SETTINGS | {"threshold": 0.5, "minimum_pixels": 3})
     assert loose(some(3, 0.6), VALID).kept
-    assert not make_labeller("threshold", SETTINGS)(some(3, 0.6), VALID).kept
+    assert not make_pseudo_labeller("threshold", SETTINGS)(some(3, 0.6), VALID).kept
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
         ("thresold", {}, "'thresold' is unknown: choose one of threshold, naive"),
-        ("threshold", {"threshold": 1.0}, r"labelling\.threshold is 1\.0"),
-        ("threshold", {"threshold": 0}, r"labelling\.threshold is 0"),
+        ("threshold", {"threshold": 1.0}, r"pseudo_labels\.threshold is 1\.0"),
+        ("threshold", {"threshold": 0}, r"pseudo_labels\.threshold is 0"),
         ("threshold", {"uncertain": "maybe"}, "'maybe' is unknown: choose background or ignore"),
     ],
 )
 def test_wrong_settings_are_refused(name, change, message):
     with pytest.raises(UserError, match=message):
-        make_labeller(name, SETTINGS | change)
+        make_pseudo_labeller(name, SETTINGS | change)

@@ -18,28 +18,31 @@ from flax import linen as nn
 
 from fetal_jax.checkpoint import Checkpoints
 from fetal_jax.mesh import make_mesh
-from fetal_jax.training import loop, steps
+from fetal_jax.methods import make_method
+from fetal_jax.training import loop
+from fetal_jax.training.components import LoopComponents
+from fetal_jax.training.monitor import Diverged
 from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.stages import Stage
-from fetal_jax.training.state import create_train_state
-from fetal_jax.types import Batch, Preempted, Variables
+from fetal_jax.training.state import create_state, create_variables
+from fetal_jax.training.steps import compile_train_step, make_train_step
+from fetal_jax.types import Batch, Preempted, Sample, Variables, Views
 from fetal_jax.writers import Progress, RunWriter
 
 SIZE, N_POOL, PER_EPOCH, EPOCHS = 8, 2, 2, 2
-STAGES = tuple(
-    Stage(name, EPOCHS, 0.02, frozen, "none", pool, "bce_dice", consistency, labeller)
-    for name, frozen, pool, consistency, labeller in (
-        ("decoder", ("encoder",), "labelled", 0.0, ""),
-        ("fine_tune", (), "labelled", 0.0, ""),
-        ("retrain", (), "both", 1.0, "naive"),
-    )
+SUPERVISED, SELF_TRAINING = make_method("supervised", {}), make_method("self_training", {})
+BOTH = ("labelled", "unlabelled")
+STAGES = (
+    Stage("decoder", EPOCHS, 0.02, SUPERVISED, frozen=("encoder",)),
+    Stage("fine_tune", EPOCHS, 0.02, SUPERVISED),
+    Stage("retrain", EPOCHS, 0.02, SELF_TRAINING, BOTH, "naive"),
 )
 LAST_STEP = len(STAGES) * EPOCHS * PER_EPOCH
 # What an undisturbed run writes in the two epochs of a stage. `score` gets worse once the encoder moves.
 EPOCH = ["train"] * PER_EPOCH + ["validation"]
 DECODER = ["stage", *EPOCH, "best", "latest", *EPOCH, "best", "latest", "stage", "network"]
 OTHERS = [*EPOCH, "best", "latest", *EPOCH, "latest", "stage", "network"]
-WRITES = [*DECODER, "stage", *OTHERS, "stage", "labels", *OTHERS]
+WRITES = [*DECODER, "stage", *OTHERS, "labels", "stage", *OTHERS]
 
 
 class Block(nn.Module):
@@ -67,12 +70,32 @@ MODEL = TinyNet()
 
 @functools.cache
 def initial_state():
-    return create_train_state(MODEL, 0, (SIZE, SIZE, 1))
+    return create_state(create("student"))
+
+
+def create(name):
+    return create_variables(MODEL, 0, (SIZE, SIZE, 1), name)
+
+
+def optimizer_of(stage):
+    return make_optimizer(stage.optimizer, stage.frozen)
 
 
 @functools.cache
-def optimizer_of(frozen):
-    return make_optimizer("adam", 1e-4, 1.0, frozen)
+def mesh():
+    return make_mesh(jax.devices()[:1])
+
+
+@functools.cache
+def compiled(method, frozen):
+    """Every stage of every run here asks for the same few programs."""
+    models = dict.fromkeys(method.networks, MODEL)
+    step = make_train_step(method, models, make_optimizer("adam", frozen), objective="bce_dice", frozen=frozen)
+    return compile_train_step(step, mesh())
+
+
+def compile_step(stage):
+    return compiled(stage.method, stage.frozen)
 
 
 @jax.jit
@@ -82,7 +105,7 @@ def foreground(variables, images):
 
 def score(variables: Variables) -> dict[str, float]:
     """Better while the decoder moves away from its start, worse while the encoder does."""
-    first = initial_state().params
+    first = initial_state().networks["student"].params
 
     def moved(group):
         pairs = jax.tree.map(lambda a, b: float(jnp.abs(a - b).sum()), variables.params[group], first[group])
@@ -104,16 +127,15 @@ class Batches:
     def __next__(self):
         if self.given == self.steps:
             raise StopIteration
-        image = images([self.seed, self.given], 4)
-        labels, strong = (image[..., 0] > 0.6).astype(np.int32), image[:0]
+        image = images([self.seed, self.given], 4 if self.pool_labels is None else 4 - N_POOL)
+        labels, views = (image[..., 0] > 0.6).astype(np.int32), None
         if self.pool_labels is not None:
-            image[-N_POOL:], labels[-N_POOL:] = images(99, N_POOL), self.pool_labels
-            strong = image[-N_POOL:] ** 2
+            weak = images(99, N_POOL)
+            views = Views(weak, (weak**2,), self.pool_labels.astype(np.int32), np.ones(weak.shape[:-1], np.float32))
         if self.given == self.poisoned:
             image = image * np.float32(np.nan)
         self.given += 1
-        shown = np.arange(4 - len(strong), 4, dtype=np.int32)
-        return Batch(image, labels, np.ones(labels.shape, np.float32), strong, shown)
+        return Batch(Sample(image, labels, np.ones(labels.shape, np.float32)), views)
 
     def get_state(self):
         return {"given": self.given}
@@ -134,15 +156,6 @@ class Data:
         return Batches(self.seed, steps, self.pool_labels, self.poisoned)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once():
-    """Every stage of every run here asks for the same few programs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_train_step", functools.cache(steps.make_train_step))
-        patch.setattr(loop, "compile_train_step", functools.cache(steps.compile_train_step))
-        yield
-
-
 def write_arrays(path, tree):
     """As everything a run writes: whole or not at all."""
     path.parent.mkdir(exist_ok=True)
@@ -157,7 +170,7 @@ def read_arrays(path):
 
 
 def train(workdir, *, written=lambda what: None, poisoned=None, **replaced):
-    """`run.train` for the tiny network, from objects of its own. `written` is called after every write."""
+    """`train.train` for the tiny network, from objects of its own. `written` is called after every write."""
 
     def watched(function, what):
         def write(*args, **kwargs):
@@ -167,18 +180,27 @@ def train(workdir, *, written=lambda what: None, poisoned=None, **replaced):
         return write
 
     label, keep = watched(write_arrays, "labels"), watched(write_arrays, "network")
-    entered = {}
+    entered, teachers = {}, {}
 
-    def prepare(index, state, fresh):
+    def resolve(index, published):
         stage = STAGES[index]
-        if fresh:
-            entered[stage.name] = jax.tree.map(np.array, state)
-        if not stage.labeller:
+        if published is not None:
+            teachers[stage.name] = jax.tree.map(np.array, published)
+        if not stage.pseudo_labeller:
             return stage, Data(index, None, poisoned if index == 1 else None)
         path = workdir / "labels" / f"{stage.name}.npz"
-        if fresh:
-            label(path, np.asarray(foreground(state.teacher, images(99, N_POOL)) > 0.5))
+        if published is not None:
+            label(path, np.asarray(foreground(published, images(99, N_POOL)) > 0.5))
         return stage, Data(index, read_arrays(path)[0])
+
+    class Watched(LoopComponents):
+        def enter(self, state, index, stage):
+            state = super().enter(state, index, stage)
+            if all(
+                isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state)
+            ):
+                entered[stage.name] = jax.tree.map(np.array, state)
+            return state
 
     def finish(stage, best):
         path = workdir / "stages" / f"{stage.name}.npz"
@@ -187,19 +209,20 @@ def train(workdir, *, written=lambda what: None, poisoned=None, **replaced):
 
     checkpoints, log = Checkpoints(workdir), io.StringIO()
     with RunWriter(workdir, resume_step=checkpoints.latest_step) as writer:
-        parts = loop.Parts(
-            model=MODEL,
+        parts = Watched(
             stages=STAGES,
-            class_weights=None,
-            make_optimizer=lambda stage: optimizer_of(stage.frozen),
-            prepare=prepare,
+            resolve=resolve,
+            make_optimizer=optimizer_of,
+            compile_step=compile_step,
+            create=create,
+            kept=lambda name: None,
             validate=score,
             finish=finish,
             stop=lambda: False,
             checkpoints=checkpoints,
             writer=writer,
             progress=Progress(LAST_STEP, stream=log),
-            mesh=make_mesh(jax.devices()[:1]),
+            mesh=mesh(),
             seed=0,
             validate_every=1,
             log_every=1,
@@ -213,19 +236,17 @@ def train(workdir, *, written=lambda what: None, poisoned=None, **replaced):
             loop.run_protocol(parts, initial_state() if fresh else jax.eval_shape(initial_state))
         finally:
             checkpoints.close()
-    return SimpleNamespace(entered=entered, log=log.getvalue())
+    return SimpleNamespace(entered=entered, teachers=teachers, log=log.getvalue())
 
 
 def latest(workdir):
     """State and progress of the latest bundle; the progress without the seconds, which are never the same."""
     checkpoints = Checkpoints(workdir)
     parts = SimpleNamespace(
-        checkpoints=checkpoints,
-        stages=STAGES,
-        make_optimizer=lambda stage: optimizer_of(stage.frozen),
-        mesh=make_mesh(jax.devices()[:1]),
+        checkpoints=checkpoints, stages=STAGES, make_optimizer=optimizer_of, create=create, mesh=mesh(), seed=0
     )
-    with pytest.MonkeyPatch.context() as patch:  # the stand-in has what `resume` reads, and is no `Parts`
+    parts.enter = functools.partial(LoopComponents.enter, parts)
+    with pytest.MonkeyPatch.context() as patch:  # the stand-in has what `resume` reads, and is not `LoopComponents`
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         state, position = loop.resume(parts, jax.eval_shape(initial_state))
     checkpoints.close()
@@ -275,7 +296,14 @@ def undisturbed(tmp_path_factory):
     ran = train(workdir, written=copy, validate=validate)
     state, position = latest(workdir)
     return SimpleNamespace(
-        workdir=workdir, copies=copies, written=written, scored=scored, entered=ran.entered, state=state, at=position
+        workdir=workdir,
+        copies=copies,
+        written=written,
+        scored=scored,
+        entered=ran.entered,
+        teachers=ran.teachers,
+        state=state,
+        at=position,
     )
 
 
@@ -324,23 +352,27 @@ def test_the_best_network_of_every_stage_is_kept(undisturbed):
 
 
 def test_a_frozen_group_keeps_its_parameters_and_its_statistics(undisturbed):
-    before, after = initial_state(), undisturbed.entered["fine_tune"]
+    before, after = (state.networks["student"] for state in (initial_state(), undisturbed.entered["fine_tune"]))
+    last = undisturbed.state.networks["student"]
     assert same(after.params["encoder"], before.params["encoder"])
     assert same(after.batch_stats["encoder"], before.batch_stats["encoder"])
     assert not same(after.params["decoder"], before.params["decoder"])
     assert not same(after.batch_stats["decoder"], before.batch_stats["decoder"])
-    assert not same(undisturbed.state.params["encoder"], before.params["encoder"])
-    assert not same(undisturbed.state.batch_stats["encoder"], before.batch_stats["encoder"])
+    assert not same(last.params["encoder"], before.params["encoder"])
+    assert not same(last.batch_stats["encoder"], before.batch_stats["encoder"])
 
 
-def test_the_teacher_is_the_student_that_enters_the_labelling_stage(undisturbed):
+def test_the_network_that_enters_the_labelling_stage_is_the_teacher(undisturbed):
     entered = undisturbed.entered
-    assert entered["decoder"].teacher is None
-    assert entered["fine_tune"].teacher is None
-    assert same(entered["retrain"].teacher, entered["retrain"].student)
-    assert same(entered["retrain"].teacher, undisturbed.scored[3])  # the last of fine_tune, not its best
-    assert same(undisturbed.state.teacher, entered["retrain"].teacher)
-    assert not same(undisturbed.state.student, undisturbed.state.teacher)
+    assert list(undisturbed.teachers) == [stage.name for stage in STAGES]
+    for stage in STAGES:
+        assert same(undisturbed.teachers[stage.name], entered[stage.name].networks["student"])
+    assert same(undisturbed.teachers["retrain"], undisturbed.scored[3])  # the last of fine_tune, not its best
+    assert not same(undisturbed.state.networks["student"], undisturbed.teachers["retrain"])
+
+
+def test_the_protocol_is_in_every_checkpoint(undisturbed):
+    assert undisturbed.at.protocol == "DECODER → FINE_TUNE → LABEL → RETRAIN → DONE"
 
 
 @pytest.mark.parametrize(("asked", "step"), [(1, 1), (3, 2), (7, 5)])
@@ -364,21 +396,19 @@ def assert_finite(tree):
 @pytest.mark.parametrize("batch", [2, 3])
 def test_a_loss_that_is_not_a_number_stops_the_run_before_it_is_saved(tmp_path, batch):
     """The poisoned batch is the first or the last of the second epoch of fine_tune."""
-    with pytest.raises(loop.Diverged, match=rf"the loss is nan at step {5 + batch}, in stage fine_tune: lower stages"):
+    with pytest.raises(Diverged, match=rf"the loss is nan at step {5 + batch}, in stage fine_tune: lower stages"):
         train(tmp_path, poisoned=batch)
     state, position = latest(tmp_path)
     assert (position.stage, position.step, int(state.step)) == (1, 2, 6)
     assert_finite(state)
-    with pytest.raises(loop.Diverged, match="in stage fine_tune"):  # going on does not help
+    with pytest.raises(Diverged, match="in stage fine_tune"):  # going on does not help
         train(tmp_path, poisoned=batch)
 
 
 def test_an_update_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, monkeypatch):
     wild = dataclasses.replace(STAGES[1], learning_rate=1e30)
     monkeypatch.setattr(f"{__name__}.STAGES", (STAGES[0], wild, STAGES[2]))
-    with pytest.raises(
-        loop.Diverged, match=r"the update norm is inf at step 5, in stage fine_tune: lower stages\.fine"
-    ):
+    with pytest.raises(Diverged, match=r"the update norm is inf at step 5, in stage fine_tune: lower stages\.fine"):
         train(tmp_path)
     state, position = latest(tmp_path)
     assert (position.stage, position.step, int(state.step)) == (0, 4, 4)
@@ -393,7 +423,7 @@ def test_a_network_whose_output_is_not_a_number_is_not_saved(tmp_path):
             raise FloatingPointError
         return score(variables)
 
-    with pytest.raises(loop.Diverged, match=r"output is not a number after step 8, in stage fine_tune: lower"):
+    with pytest.raises(Diverged, match=r"output is not a number after step 8, in stage fine_tune: lower"):
         train(tmp_path, validate=validate)
     assert int(latest(tmp_path)[0].step) == 6
     assert [path.name for path in (tmp_path / "checkpoints" / "best").iterdir()] == ["6"]

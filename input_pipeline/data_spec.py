@@ -1,0 +1,142 @@
+"""Data specs: what differs between training on images and on volumes. Axes, sources and streams are asked for here."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from fetal_jax.types import DatasetFacts, UserError
+from input_pipeline import augment
+from input_pipeline.dataset import Dataset, NetImages
+from input_pipeline.patches import PatchStream, Volumes
+from input_pipeline.pipeline import STRONG, PseudoLabels, Stream
+from input_pipeline.transforms import check_intensity
+
+FLIPPED = {"none": False, "flips": True}  # the augmentations of volumes: whether half of the patches are mirrored
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamRequest:
+    """What a stage asks of its stream; see `Stream` and `PatchStream` for the meaning of each."""
+
+    pseudo: PseudoLabels | None
+    unlabelled: bool
+    batch_size: int
+    n_unlabelled: int
+    augment: str
+    strong: str
+    views: int
+    seed: int
+    draws: tuple[int, ...] | None = None  # the labelled items of a pass; None: each once
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpec:
+    """Images [h w c], fitted into a square of `size` pixels."""
+
+    size: int
+    intensity: str  # a name of input_pipeline.transforms.INTENSITIES
+
+    dims: ClassVar[int] = 2
+
+    def check(self, augmentations: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+        """Raises UserError naming the config key that images cannot have."""
+        del settings  # images may have all of them
+        check_intensity(self.intensity)
+        for key, name in augmentations.items():
+            if key.endswith("augment"):
+                check_augmentation(key, name)
+            elif name not in STRONG:
+                raise UserError(f"{key} {name!r} makes no view of the same pixels: choose one of {', '.join(STRONG)}")
+
+    def input_shape(self, facts: DatasetFacts) -> tuple[int, ...]:
+        """The shape of the network's input, without the batch."""
+        return (self.size, self.size, facts.channels)
+
+    def items_per_epoch(self, n: int) -> int:
+        """How many items an epoch draws of `n` images."""
+        return n
+
+    def source(self, dataset: Dataset, names: Sequence[str]) -> NetImages:
+        """The named images at network size."""
+        return NetImages(dataset, names, self.size)
+
+    def stream(self, labelled: NetImages, unlabelled: NetImages, request: StreamRequest) -> Stream:
+        """What a stage draws from."""
+        return Stream(
+            labelled=labelled,
+            unlabelled=unlabelled if request.unlabelled else None,
+            pseudo=request.pseudo,
+            batch_size=request.batch_size,
+            n_unlabelled=request.n_unlabelled,
+            augment=request.augment,
+            strong=request.strong,
+            views=request.views,
+            seed=request.seed,
+            draws=request.draws,
+            intensity=self.intensity,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeSpec:
+    """Volumes [d h w c], seen as cubic patches of `size` voxels a side."""
+
+    size: int
+    per_volume: int  # patches of each volume in an epoch
+    foreground: float  # share of the labelled patches whose centre is a voxel of the foreground
+
+    dims: ClassVar[int] = 3
+
+    def check(self, augmentations: Mapping[str, str], settings: Mapping[str, Any]) -> None:
+        """Raises UserError naming the config key that volumes cannot have."""
+        if self.per_volume < 1:
+            raise UserError(f"patches.per_volume is {self.per_volume}: it must be at least 1")
+        if not 0 <= self.foreground <= 1:
+            raise UserError(f"patches.foreground is {self.foreground}: it must be a share, 0 to 1")
+        allowed: dict[str, Any] = {"evaluation.blur": 0, "intensity": "unit", "sampling.structures": ()}
+        for key, only in allowed.items():
+            if settings[key] != only:
+                raise UserError(f"{key} is {settings[key]!r}: on volumes it can be {only!r} only")
+        for key, name in augmentations.items():
+            choices = list(FLIPPED) if key.endswith("augment") else ["perturb"]
+            if name not in choices:
+                raise UserError(f"{key} is {name!r}: on volumes it can be {' or '.join(map(repr, choices))} only")
+
+    def input_shape(self, facts: DatasetFacts) -> tuple[int, ...]:
+        """The shape of the network's input, without the batch."""
+        return (self.size, self.size, self.size, facts.channels)
+
+    def items_per_epoch(self, n: int) -> int:
+        """How many items an epoch draws of `n` volumes."""
+        return n * self.per_volume
+
+    def source(self, dataset: Dataset, names: Sequence[str]) -> Volumes:
+        """The named volumes as they are."""
+        return Volumes(dataset, names)
+
+    def stream(self, labelled: Volumes, unlabelled: Volumes, request: StreamRequest) -> PatchStream:
+        """What a stage draws from."""
+        return PatchStream(
+            labelled=labelled,
+            unlabelled=unlabelled if request.unlabelled else None,
+            pseudo=request.pseudo,
+            patch=(self.size,) * 3,
+            batch_size=request.batch_size,
+            n_unlabelled=request.n_unlabelled,
+            views=request.views,
+            seed=request.seed,
+            patches_per_volume=self.per_volume,
+            flip=FLIPPED[request.augment],
+            foreground=self.foreground,
+        )
+
+
+DataSpec = ImageSpec | VolumeSpec
+
+
+def check_augmentation(key: str, name: str) -> None:
+    """Raises UserError naming the config key whose augmentation does not exist."""
+    try:
+        augment.check(name)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
