@@ -14,7 +14,7 @@ eight simulated infants of 6 to 24 months, trained on twelve others).
 from ml_collections import ConfigDict
 
 from configs.common import STAGE, base, choose, dataset_of, make_split, parse_argument
-from fetal_jax.config import follows
+from fetal_jax.core.config import follows
 
 # Epochs, optimizer and learning rate; patches of a volume and epoch; sizes of the network.
 SCHEDULES = {

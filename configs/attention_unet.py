@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from configs.common import SPLITS, parse_argument
 from configs.supervised import supervised
-from fetal_jax.config import override
+from fetal_jax.core.config import override
 
 RARE = SPLITS["trans_thalamic"]["stratify"]
 

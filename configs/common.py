@@ -7,8 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from fetal_jax.config import follows
-from fetal_jax.types import UserError
+from fetal_jax.core.config import follows
+from fetal_jax.core.types import UserError
 
 # The published splits, all dealt by subject, whatever the source did. -1 is all images that the other parts leave.
 SPLITS = {

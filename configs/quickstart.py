@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import ss_case_unet
 from configs.common import parse_argument
-from fetal_jax.config import override
+from fetal_jax.core.config import override
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.common import STAGE, base, choose, parse_argument, schedule_of
-from fetal_jax.config import follows
+from fetal_jax.core.config import follows
 
 NO_BATCH_NORM = ("swin_unet",)
 FAMILY = ("unet", "ca_unet", "se_unet", "case_unet")  # networks on an encoder that can be pretrained

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.common import STAGE, base, choose, parse_argument, schedule_of
-from fetal_jax.config import follows
+from fetal_jax.core.config import follows
 
 # Epochs, learning rate, and whether networks have their published size.
 SCHEDULES = {"short": (30, 1e-3, False), "few_images": (60, 1e-3, False), "published": (100, 1e-4, True)}

@@ -18,14 +18,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from experiments.anomaly_phantom_scores import NOTE, Case, fit, normals, result
-from fetal_jax import cli
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.features import describe
-from fetal_jax.anomaly.gate import looks
 from fetal_jax.anomaly.mismatch import mismatch_score
-from fetal_jax.evaluation.segmenter import Segmenter, load
-from fetal_jax.refusal import exit_code
-from fetal_jax.types import UserError
+from fetal_jax.anomaly.ood import looks
+from fetal_jax.cli import main as cli
+from fetal_jax.core.errors import exit_code
+from fetal_jax.core.types import UserError
+from fetal_jax.inference.segmenter import Segmenter, load
 from fetal_jax.workdir import Workdir, write_json
 from input_pipeline.dataset import Dataset, default_data_dir
 from input_pipeline.splits import Splits

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.gate import Gate
 from fetal_jax.anomaly.normative import AnomalyScore, Normative
-from fetal_jax.normals import of_kind
+from fetal_jax.anomaly.ood import Gate
+from fetal_jax.evaluation.normative import of_kind
 
 NOTE = "Anomalies planted in simulated images. A phantom is no clinical evidence: nothing about patients follows."
 KNOWN = ("ga_weeks", "subject", "plane")  # at the time of the scan, beside the image

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import cv2
 import numpy as np
 
-from fetal_jax.atomic import replacing_file
+from fetal_jax.core.atomic import replacing_file
 from input_pipeline.audit.duplicates import near_pairs
 from input_pipeline.audit.fingerprints import thumbnail
 from input_pipeline.dataset import Dataset, default_data_dir

@@ -14,7 +14,7 @@ import numpy as np
 
 from fetal_jax.biometry.agreement import BlandAltman, bland_altman
 from fetal_jax.biometry.measures import MEASURES, measure
-from fetal_jax.refusal import exit_code
+from fetal_jax.core.errors import exit_code
 from input_pipeline.dataset import Dataset, Record, default_data_dir
 
 # Stated for every frame of a phantom; only this plane shows it.

@@ -20,18 +20,18 @@ import jax
 import numpy as np
 from skimage.filters import sobel
 
-from fetal_jax import config
-from fetal_jax.atomic import replacing_file
+from fetal_jax.core import config
+from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.errors import exit_code
+from fetal_jax.core.types import UserError, Variables
 from fetal_jax.evaluation import explain
-from fetal_jax.evaluation import segmenter as segmenters
 from fetal_jax.evaluation.explain.target import predicted_labels, predicted_region
-from fetal_jax.evaluation.predict import network_input
 from fetal_jax.experiment import Experiment
+from fetal_jax.inference import segmenter as segmenters
+from fetal_jax.inference.apply import network_input
 from fetal_jax.models import build_model
-from fetal_jax.refusal import exit_code
-from fetal_jax.types import UserError, Variables
 from input_pipeline.dataset import default_data_dir
-from input_pipeline.transforms import Geometry
+from input_pipeline.letterbox import Geometry
 
 CLASS_ID = 1  # the first foreground class
 

@@ -15,10 +15,10 @@ if not __package__:
 
 import jax
 
-from experiments import model_costs
+from benchmarks.models import costs as model_costs
+from benchmarks.side_by_side import ROOT
 from experiments.model_readings import DESCRIPTIONS, chapter, table
-from experiments.side_by_side import ROOT
-from fetal_jax.atomic import replacing_file
+from fetal_jax.core.atomic import replacing_file
 from fetal_jax.models import MODELS, build_model
 
 PATCH = (32, 32, 32)  # what networks of volumes see

@@ -22,17 +22,17 @@ if not __package__:
 import numpy as np
 from jaxtyping import Float
 
-from fetal_jax import config
-from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.perturb import PERTURBATIONS, all_perturbed
-from fetal_jax.evaluation.score import score
-from fetal_jax.evaluation.segmenter import Segmenter
+from fetal_jax.core import config
+from fetal_jax.core.errors import exit_code
+from fetal_jax.core.types import UserError
+from fetal_jax.evaluation.corruptions import PERTURBATIONS, all_perturbed
+from fetal_jax.evaluation.scores import score
 from fetal_jax.experiment import Experiment
-from fetal_jax.refusal import exit_code
+from fetal_jax.inference import segmenter as segmenters
+from fetal_jax.inference.segmenter import Segmenter
 from fetal_jax.statistics.bootstrap import mean_interval, subject_means
 from fetal_jax.statistics.paired import holm, paired
 from fetal_jax.statistics.reliability import icc_2_1
-from fetal_jax.types import UserError
 from fetal_jax.workdir import Workdir, write_json
 from input_pipeline.dataset import default_data_dir
 

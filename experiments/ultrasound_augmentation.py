@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from fetal_jax import cli
-from fetal_jax.types import UserError
+from fetal_jax.cli import main as cli
+from fetal_jax.core.types import UserError
 from fetal_jax.workdir import write_json
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "ss_case_unet.py"

@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 
 def load(directory: str):
-    """A trained segmenter from a workdir or its `model/`: see `fetal_jax.evaluation.segmenter.load`."""
-    from fetal_jax.evaluation.segmenter import load as _load
+    """A trained segmenter from a workdir or its `model/`: see `fetal_jax.inference.segmenter.load`."""
+    from fetal_jax.inference.segmenter import load as _load
 
     return _load(directory)

@@ -1,5 +1,5 @@
 import sys
 
-from fetal_jax.cli import main
+from fetal_jax.cli.main import main
 
 sys.exit(main())

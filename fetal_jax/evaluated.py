@@ -4,19 +4,21 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from fetal_jax import chosen, findings, normals
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.biometry.conformal import Calibration
-from fetal_jax.chosen import NONE, Inference
-from fetal_jax.evaluation import ensemble as ensembles
-from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.assess import Assessment, Clean, assess, look
-from fetal_jax.evaluation.ensemble import Ensemble
-from fetal_jax.evaluation.reader import AUTO
-from fetal_jax.evaluation.score import Scored, score
-from fetal_jax.evaluation.segmenter import Segmenter
+from fetal_jax.core.types import UserError, Variables
+from fetal_jax.evaluation import findings
+from fetal_jax.evaluation import normative as normals
+from fetal_jax.evaluation import selection as chosen
+from fetal_jax.evaluation.evaluator import Assessment, Clean, assess, look
+from fetal_jax.evaluation.scores import Scored, score
+from fetal_jax.evaluation.selection import NONE, Inference
 from fetal_jax.experiment import Experiment
-from fetal_jax.types import UserError, Variables
+from fetal_jax.inference import ensemble as ensembles
+from fetal_jax.inference import segmenter as segmenters
+from fetal_jax.inference.ensemble import Ensemble
+from fetal_jax.inference.predictor import AUTO
+from fetal_jax.inference.segmenter import Segmenter
 from fetal_jax.workdir import Workdir
 from input_pipeline.splits import Splits
 

@@ -8,28 +8,30 @@ import jax
 import numpy as np
 from clu import parameter_overview
 
-from fetal_jax import mesh as meshes
-from fetal_jax import pretrained, settings
-from fetal_jax.evaluation.reader import AUTO
-from fetal_jax.evaluation.segmenter import ModelCard, Segmenter
-from fetal_jax.evaluation.tta import looks
+from fetal_jax import pretrained
+from fetal_jax.core import settings
+from fetal_jax.core import sharding as meshes
+from fetal_jax.core.types import DatasetFacts, TrainState, UserError, Variables
+from fetal_jax.inference.predictor import AUTO
+from fetal_jax.inference.segmenter import ModelCard, Segmenter
+from fetal_jax.inference.tta import looks
 from fetal_jax.methods import make_method
 from fetal_jax.models import MODELS, build_model, options_of
-from fetal_jax.training import labellers, stages
+from fetal_jax.training import pseudo_labels as labellers
+from fetal_jax.training import stages
 from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.settings import ClassWeightSettings, RunSettings, SamplingSettings, StageSettings
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import FIRST, create_state, create_variables
-from fetal_jax.training.steps import TrainStep, compile_train_step, make_train_step
-from fetal_jax.types import DatasetFacts, TrainState, UserError, Variables
+from fetal_jax.training.step import TrainStep, compile_train_step, make_train_step
 from input_pipeline import builders
 from input_pipeline.data_spec import DataSpec, ImageSpec, StreamRequest, VolumeSpec
 from input_pipeline.dataset import Dataset, NetImages, select
-from input_pipeline.deal import make_splits
-from input_pipeline.patches import PatchStream, Volumes
-from input_pipeline.pipeline import PseudoLabels, Stream
+from input_pipeline.patch_stream import PatchStream, Volumes
 from input_pipeline.sampling import class_weights, oversampled
+from input_pipeline.split_assignment import make_splits
 from input_pipeline.splits import Request
+from input_pipeline.streams import PseudoLabels, Stream
 
 CLASS_WEIGHTS = ("none", "inverse_frequency")
 FEW_STEPS = 100

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fetal_jax import config as configs
-from fetal_jax.atomic import replacing_file
-from fetal_jax.training.labellers import PseudoLabel
+from fetal_jax.core import config as configs
+from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.types import UserError
+from fetal_jax.training.pseudo_labels import PseudoLabel
 from fetal_jax.training.stages import Stage
-from fetal_jax.types import UserError
-from input_pipeline.pipeline import PseudoLabels
 from input_pipeline.splits import Splits
+from input_pipeline.streams import PseudoLabels
 
 
 @dataclasses.dataclass(frozen=True)

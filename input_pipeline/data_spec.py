@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline import augment
 from input_pipeline.dataset import Dataset, NetImages
-from input_pipeline.patches import PatchStream, Volumes
-from input_pipeline.pipeline import STRONG, PseudoLabels, Stream
-from input_pipeline.transforms import check_intensity
+from input_pipeline.letterbox import check_intensity
+from input_pipeline.patch_stream import PatchStream, Volumes
+from input_pipeline.streams import STRONG, PseudoLabels, Stream
 
 FLIPPED = {"none": False, "flips": True}  # the augmentations of volumes: whether half of the patches are mirrored
 
@@ -34,7 +34,7 @@ class ImageSpec:
     """Images [h w c], fitted into a square of `size` pixels."""
 
     size: int
-    intensity: str  # a name of input_pipeline.transforms.INTENSITIES
+    intensity: str  # a name of input_pipeline.letterbox.INTENSITIES
 
     dims: ClassVar[int] = 2
 

@@ -22,14 +22,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Int64, UInt8
 
-from fetal_jax.atomic import locked, replacing_folder, surviving_folder
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.atomic import locked, replacing_folder, surviving_folder
+from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline import builders
 from input_pipeline.builders.common import SHOWN, SPLIT
-from input_pipeline.deal import Case
+from input_pipeline.cache import Once
 from input_pipeline.index import Index, open_index
-from input_pipeline.once import Once
-from input_pipeline.transforms import Geometry
+from input_pipeline.letterbox import Geometry
+from input_pipeline.split_assignment import Case
 
 SCRATCH = ".preparing-"
 KNOWN = {"name", "subject", "image", "labels", "labelled", "spacing_mm"}  # the fields of every record

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Bool, Float32, Int64
 
-from fetal_jax.atomic import replacing_file
+from fetal_jax.core.atomic import replacing_file
 from input_pipeline.builders.common import SPLIT
 
 FILE = "index.npz"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 
 def oversampled(shows: Sequence[frozenset[str]], structures: tuple[str, ...], factor: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Which image belongs to which part: what was asked for, and the manifest of what came of it.
 
-`input_pipeline.deal` has the rules by which a request becomes a manifest.
+`input_pipeline.split_assignment` has the rules by which a request becomes a manifest.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fetal_jax.atomic import replacing_file
-from fetal_jax.types import UserError
+from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.types import UserError
 
 DEALT = ("test", "validation", "labelled", "unlabelled")  # in the order in which they are dealt
 PARTS = ("labelled", "unlabelled", "validation", "test", "unused")

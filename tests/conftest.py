@@ -26,33 +26,35 @@ from absl import flags  # noqa: E402
 CHECKED = (
     "fetal_jax.anomaly",
     "fetal_jax.biometry",
-    "fetal_jax.cautions",
-    "fetal_jax.chosen",
-    "fetal_jax.classes",
-    "fetal_jax.comparison",
-    "fetal_jax.ellipse",
+    "fetal_jax.evaluation.warnings",
+    "fetal_jax.evaluation.selection",
+    "fetal_jax.core.logits",
+    "fetal_jax.reporting.compare",
+    "fetal_jax.anatomy.ellipse",
     "fetal_jax.evaluation",
     "fetal_jax.evaluated",
-    "fetal_jax.examples",
-    "fetal_jax.findings",
-    "fetal_jax.growth",
+    "fetal_jax.reporting.gallery",
+    "fetal_jax.evaluation.findings",
+    "fetal_jax.anatomy.growth_charts",
     "fetal_jax.layers",
     "fetal_jax.losses",
-    "fetal_jax.mesh",
+    "fetal_jax.core.sharding",
     "fetal_jax.metrics",
     "fetal_jax.models",
-    "fetal_jax.normals",
-    "fetal_jax.outcome",
+    "fetal_jax.evaluation.normative",
+    "fetal_jax.evaluate",
     "fetal_jax.pretrained",
-    "fetal_jax.refusal",
-    "fetal_jax.rngs",
+    "fetal_jax.core.errors",
+    "fetal_jax.core.rng",
     "fetal_jax.statistics",
-    "fetal_jax.table_check",
+    "fetal_jax.statistics.table_check",
     "fetal_jax.training",
-    "fetal_jax.types",
+    "fetal_jax.core.types",
     "input_pipeline",
 )
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+pytest_plugins = ("brain_network",)
 
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
 
@@ -70,7 +72,7 @@ def data_dir(tmp_path_factory):
 @pytest.fixture
 def refused(tmp_path, capfd):
     """Asserts that a folder cannot be prepared: one line with these words, nothing printed, and nothing left behind."""
-    from fetal_jax.types import UserError
+    from fetal_jax.core.types import UserError
     from input_pipeline.dataset import prepare
 
     def check(dataset, source, message):
@@ -116,8 +118,8 @@ def small_network():
     import jax
     import numpy as np
 
+    from fetal_jax.core.types import Variables
     from fetal_jax.models import build_model
-    from fetal_jax.types import Variables
 
     settings = {"name": "case_unet", "num_classes": 1, "dropout": 0.1, "bn_momentum": 0.9}
     model = build_model(**settings)
@@ -139,7 +141,7 @@ def small_network():
 @pytest.fixture(scope="session")
 def card(small_network):
     """The model card of `small_network`, as if trained for the cerebellum."""
-    from fetal_jax.evaluation.segmenter import ModelCard
+    from fetal_jax.inference.segmenter import ModelCard
     from input_pipeline import builders
     from input_pipeline.dataset import select
 
@@ -152,7 +154,7 @@ def bright_is_foreground(monkeypatch):
     """Every network loaded in this test calls bright pixels foreground: no weights, nothing to compile."""
     import numpy as np
 
-    from fetal_jax.evaluation import segmenter
+    from fetal_jax.inference import segmenter
 
     def predict(variables, images):
         return np.concatenate([1 - images, images], -1)

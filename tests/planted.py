@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from fetal_jax.evaluation.assess import Anatomy, assess
-from fetal_jax.evaluation.segmenter import ModelCard, Segmenter
+from fetal_jax.core.types import DatasetFacts, Variables
+from fetal_jax.evaluation.evaluator import Anatomy, assess
 from fetal_jax.experiment import Experiment
-from fetal_jax.types import DatasetFacts, Variables
+from fetal_jax.inference.segmenter import ModelCard, Segmenter
 from input_pipeline.dataset import Record
 from input_pipeline.splits import PARTS, Splits
 

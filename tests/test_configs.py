@@ -7,10 +7,10 @@ import pytest
 
 from configs.common import DATASETS
 from configs.supervised import SMALL
-from fetal_jax import config, settings
+from fetal_jax.core import config, settings
+from fetal_jax.core.types import UserError
 from fetal_jax.models import MODELS, build_model, options_of
 from fetal_jax.training.settings import RunSettings
-from fetal_jax.types import UserError
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(path.stem for path in FOLDER.glob("*.py") if "def get_config(" in path.read_text())

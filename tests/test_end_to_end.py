@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 
 import fetal_jax
-from fetal_jax import examples
-from fetal_jax.cli import main
-from fetal_jax.evaluation import reader as readers
-from fetal_jax.evaluation import segmenter as segmenters
+from fetal_jax.cli.main import main
 from fetal_jax.evaluation.explain.explanations import Explainer
+from fetal_jax.inference import predictor as readers
+from fetal_jax.inference import segmenter as segmenters
+from fetal_jax.reporting import gallery as examples
 from input_pipeline.dataset import Dataset
 from input_pipeline.splits import Splits
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from fetal_jax import config
+from fetal_jax.core import config
+from fetal_jax.core.types import UserError
 from fetal_jax.experiment import Experiment
 from fetal_jax.methods.cps import CrossPseudoSupervision
 from fetal_jax.methods.mean_teacher import MeanTeacher
 from fetal_jax.methods.self_training import SelfTraining
 from fetal_jax.methods.supervised import Supervised
-from fetal_jax.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.folder.dummy import dummy_data
 from input_pipeline.dataset import Dataset, prepare
-from input_pipeline.pipeline import PseudoLabels
+from input_pipeline.streams import PseudoLabels
 
 TINY = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32"
 SPLIT = {"split.labelled": 9, "split.unlabelled": 6, "split.validation": 3, "split.test": 6}

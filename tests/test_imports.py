@@ -1,6 +1,7 @@
-"""Who may import whom. The picture of the house, held by its syntax trees."""
+"""Who may import whom: an ordered list of layers, held by the syntax trees of the code."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -8,70 +9,33 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-PACKAGES = ("fetal_jax", "input_pipeline", "configs", "experiments")
+PACKAGES = ("fetal_jax", "input_pipeline", "configs", "experiments", "benchmarks")
 
-BASE = {"types", "classes", "rngs", "atomic", "ellipse", "growth"}  # what every room may import
-TOP = {
-    "__main__",
-    "cli",
-    "cli_data",
-    "cautions",
-    "chosen",
-    "cli_scores",
-    "cli_summary",
-    "cli_weights",
-    "comparison",
-    "evaluated",
-    "examples",
-    "experiment",
-    "findings",
-    "normals",
-    "table_check",
-    "outcome",
-    "refusal",
-    "run",
-    "submission",
-    "volumes",
-    "workdir",
-}  # what may import every room
-# What a room of fetal_jax may import from the others, beside BASE.
-ROOMS = {
-    "types": set(),
-    "classes": set(),
-    "rngs": set(),
-    "atomic": set(),
-    "ellipse": set(),
-    "growth": set(),
-    "layers": set(),
-    "losses": set(),
-    "metrics": set(),
-    "statistics": set(),
-    "biometry": {"statistics"},
-    "anomaly": {"biometry"},
-    "models": {"layers"},
-    "pretrained": {"models"},
-    "mesh": set(),
-    "checkpoint": set(),
-    "writers": set(),
-    "config": set(),
-    "training": {"models", "losses", "metrics", "checkpoint", "mesh", "writers"},
-    "evaluation": {
-        "models",
-        "metrics",
-        "statistics",
-        "biometry",
-        "anomaly",
-        "mesh",
-        "input_pipeline.transforms",
-        "input_pipeline.tiles",
-        "input_pipeline.augment",
-        "input_pipeline.images",
-        "input_pipeline.formats",
-    },
-}
-# Rooms that take plain arguments.
-PLAIN = ("layers", "models", "losses", "metrics", "statistics", "biometry", "anomaly")
+# From the bottom to the top. A package imports those of the layers below its own, and never one beside it.
+LAYERS = (
+    ("fetal_jax.core",),
+    ("fetal_jax.anatomy", "fetal_jax.layers"),
+    ("fetal_jax.models", "fetal_jax.losses", "fetal_jax.metrics", "fetal_jax.statistics"),
+    ("fetal_jax.pretrained", "fetal_jax.biometry"),
+    ("fetal_jax.anomaly",),
+    ("input_pipeline", "configs"),
+    ("fetal_jax.methods",),
+    ("fetal_jax.training", "fetal_jax.inference"),
+    ("fetal_jax.workdir", "fetal_jax.experiment"),
+    ("fetal_jax.evaluation",),
+    ("fetal_jax.reporting",),
+    ("fetal_jax.evaluated",),
+    ("fetal_jax.train", "fetal_jax.evaluate"),
+    ("fetal_jax.cli",),
+    ("benchmarks",),
+    ("experiments",),
+)
+# Less than the layers allow: these know how data is held and drawn, and nothing of networks.
+DATA_ONLY = {"input_pipeline": ("fetal_jax.core", "fetal_jax.anatomy"), "configs": ("fetal_jax.core",)}
+# Packages that take plain arguments: no config object, no flag, no file format of a run.
+PLAIN = tuple(f"fetal_jax.{name}" for name in ("layers", "models", "losses", "metrics", "methods", "statistics"))
 FRAMEWORKS = {"ml_collections", "absl", "orbax", "grain", "tensorflow_datasets"}
+COMPUTE = {"jax", "flax", "optax", "orbax"}
 
 
 def modules():
@@ -85,95 +49,94 @@ def modules():
 SOURCES = dict(modules())
 
 
-def imports(path):
-    """The dotted names that a file imports, also inside functions. `from a import b` gives `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(text):
+    """The dotted names that a source imports, also inside functions. `from a import b` gives `a.b`."""
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} has a relative import"
+            assert node.level == 0, "a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def is_within(name, allowed):
-    return name == allowed or name.startswith(allowed + ".")
+@functools.cache
+def imports_of(name):
+    return tuple(imports(SOURCES[name].read_text()))
 
 
-def room_of(name):
-    """`training` of `fetal_jax.training.steps`; "" for `fetal_jax` itself and for its attributes."""
-    return name.split(".")[1] if name.count(".") else ""
+def is_within(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+def place(name):
+    """The layer of a module or of one of its members, and the package of that layer; None: in no layer."""
+    for level, packages in enumerate(LAYERS):
+        for package in packages:
+            if is_within(name, package):
+                return level, package
+    return None
 
 
 def ours(name):
     return name.split(".")[0] in PACKAGES
 
 
-def violations(name, allowed):
-    """Imports of our own packages that no allowed prefix covers."""
-    return [
-        target
-        for target in imports(SOURCES[name])
-        if ours(target) and not any(is_within(target, prefix) for prefix in allowed)
-    ]
+def of(*packages):
+    return [name for name in SOURCES if any(is_within(name, package) for package in packages)]
 
 
-def of(package):
-    return [name for name in SOURCES if name.split(".")[0] == package]
+def outside(names):
+    return {name.split(".")[0] for name in names} - set(PACKAGES)
 
 
-def test_the_parser_sees_imports_wherever_they_are(tmp_path):
-    path = tmp_path / "example.py"
-    path.write_text("import a.b\nfrom c.d import e, f\n\ndef g():\n    from h import i\n")
-    assert list(imports(path)) == ["a.b", "c.d.e", "c.d.f", "h.i"]
+def test_the_parser_sees_imports_wherever_they_are():
+    text = "import a.b\nfrom c.d import e, f\n\ndef g():\n    from h import i\n"
+    assert list(imports(text)) == ["a.b", "c.d.e", "c.d.f", "h.i"]
 
 
-@pytest.mark.parametrize("name", [n for n in of("fetal_jax") if room_of(n) not in TOP])
-def test_rooms_import_only_what_they_may(name):
-    room = room_of(name)
-    if room == "":  # fetal_jax itself: one function that loads a model
-        allowed = {"fetal_jax.evaluation.segmenter"}
-    else:
-        assert room in ROOMS, f"{name} is in a room that the picture does not have"
-        rooms = BASE | {room} | {target for target in ROOMS[room] if "." not in target}
-        allowed = {f"fetal_jax.{target}" for target in rooms} | {t for t in ROOMS[room] if "." in t}
-    assert violations(name, allowed) == []
+def test_every_module_is_in_a_layer():
+    assert [name for name in SOURCES if place(name) is None] == ["fetal_jax", "fetal_jax.__main__"]
 
 
-@pytest.mark.parametrize("name", of("input_pipeline"))
-def test_the_input_pipeline_knows_only_the_shared_types_and_how_to_write(name):
-    shared = {f"fetal_jax.{module}" for module in ("types", "atomic", "ellipse", "growth")}
-    assert violations(name, {"input_pipeline", *shared}) == []
-    assert not {target.split(".")[0] for target in imports(SOURCES[name])} & {"jax", "flax", "optax", "orbax"}
+def test_imports_go_down_the_layers():
+    wrong = []
+    for name in SOURCES:
+        if place(name) is None:
+            continue
+        level, package = place(name)
+        for target in filter(ours, imports_of(name)):
+            below = place(target)
+            if below is None and target.startswith("fetal_jax.") and target.count(".") == 1:
+                continue  # a member of fetal_jax itself: its version, or one of its functions
+            if below is None or not (below[1] == package or below[0] < level):
+                wrong.append(f"{name} imports {target}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("name", of("configs"))
-def test_configs_are_data(name):
-    # A config may be a variant of another one.
-    allowed = {"configs"} | ({"fetal_jax.types.UserError"} if name == "configs.common" else set())
-    assert violations(name, allowed) == []
-    others = {target.split(".")[0] for target in imports(SOURCES[name])} - set(PACKAGES)
-    assert others <= {"ml_collections", *sys.stdlib_module_names}
+@pytest.mark.parametrize("package", DATA_ONLY)
+def test_data_knows_only_the_core(package):
+    for name in of(package):
+        mine = [target for target in imports_of(name) if ours(target)]
+        assert [t for t in mine if not any(is_within(t, p) for p in (package, *DATA_ONLY[package]))] == [], name
+        assert not outside(imports_of(name)) & COMPUTE, name
 
 
-@pytest.mark.parametrize("name", [n for n in SOURCES if room_of(n) in PLAIN and n.startswith("fetal_jax")])
-def test_networks_losses_and_metrics_take_plain_arguments(name):
-    assert not {target.split(".")[0] for target in imports(SOURCES[name])} & FRAMEWORKS
+def test_configs_are_data():
+    for name in of("configs"):
+        assert outside(imports_of(name)) <= {"ml_collections", *sys.stdlib_module_names}, name
+
+
+def test_networks_losses_metrics_and_methods_take_plain_arguments():
+    for name in of(*PLAIN):
+        assert not outside(imports_of(name)) & FRAMEWORKS, name
 
 
 def test_only_the_checkpoints_know_orbax():
-    users = [name for name in SOURCES if any(is_within(target, "orbax") for target in imports(SOURCES[name]))]
-    assert users == ["fetal_jax.checkpoint"]
+    users = [name for name in SOURCES if any(is_within(target, "orbax") for target in imports_of(name))]
+    assert users == ["fetal_jax.training.checkpoints"]
 
 
-def test_nothing_below_the_top_imports_the_top():
-    for name in SOURCES:
-        if room_of(name) in TOP or name.startswith("experiments"):
-            continue
-        reached = [t for t in imports(SOURCES[name]) if t.startswith("fetal_jax.") and room_of(t) in TOP]
-        assert reached == [], name
-
-
-@pytest.mark.parametrize("module", ["fetal_jax", "fetal_jax.cli"])
+@pytest.mark.parametrize("module", ["fetal_jax", "fetal_jax.cli.main"])
 def test_the_door_is_light(module):
     program = f"import sys, {module}; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fetal_jax import config, run
-from fetal_jax.cli import main
-from fetal_jax.evaluation import segmenter as segmenters
+from fetal_jax import train as run
+from fetal_jax.cli.main import main
+from fetal_jax.core import config
+from fetal_jax.core.types import Preempted, UserError
 from fetal_jax.experiment import Experiment
-from fetal_jax.types import Preempted, UserError
+from fetal_jax.inference import segmenter as segmenters
 from fetal_jax.workdir import Workdir
 from input_pipeline.builders.infant_mri import dummy
 from input_pipeline.dataset import prepare

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from fetal_jax.core.types import UserError
 from fetal_jax.methods.self_training import SelfTraining
 from fetal_jax.methods.supervised import Supervised
-from fetal_jax.training.labellers import KEPT, PseudoLabel
+from fetal_jax.training.pseudo_labels import KEPT, PseudoLabel
 from fetal_jax.training.stages import Stage
-from fetal_jax.types import UserError
 from fetal_jax.workdir import Workdir, write_json
 
 RECORD = {"stage": "retrain", "n_pool": 2, "n_kept": 1}

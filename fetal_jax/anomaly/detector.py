@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fetal_jax.anomaly.features import describe
-from fetal_jax.anomaly.gate import Gate, looks
 from fetal_jax.anomaly.normative import AnomalyScore, Normative, refused
-from fetal_jax.atomic import replacing_file
-from fetal_jax.types import UserError
+from fetal_jax.anomaly.ood import Gate, looks
+from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from fetal_jax.anatomy.ellipse import Ellipse
 from fetal_jax.anomaly.region import Moments, hull_area, outline_of, parts_of
 from fetal_jax.biometry.measures import HEAD, PIXELS, head_ellipse, known_spacing, measure_in
-from fetal_jax.ellipse import Ellipse
 
 OF_VECTOR = ("seen", "size", "eccentricity", "solidity", "along", "across", "length", "width", "thickness")
 SIZES = ("hc_mm", "bpd_mm", "ofd_mm", "tcd_mm", "lv_mm", "csp_mm", "csp_length_mm")

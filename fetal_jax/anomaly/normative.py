@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fetal_jax.anomaly.plane import FEWEST, SEEN, Plane, Vector
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 UNUSUAL = 2.0  # SDs from which a deviation is worth a word
 FEWEST_SUBJECTS = 3  # of each plane

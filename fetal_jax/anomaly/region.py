@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from fetal_jax.ellipse import bounding_box
+from fetal_jax.anatomy.ellipse import bounding_box
 
 MINIMUM_PX = 10  # SS_CASE_UNet drops pseudo-labels below the same size
 SPECK = 0.1  # of its largest part: a smaller part of a structure is the network's noise

@@ -9,7 +9,7 @@ from jaxtyping import Float, Real
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from fetal_jax.ellipse import Ellipse
+from fetal_jax.anatomy.ellipse import Ellipse
 
 Numbers = Sequence[float] | Real[np.ndarray, " _"]
 OUTLINE = 4096  # points of an ellipse: 0.1 mm apart on a head

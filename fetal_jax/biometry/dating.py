@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtri
 
-from fetal_jax import growth
+from fetal_jax.anatomy import growth_charts as growth
 
 NAN = float("nan")
 GRID = np.linspace(*growth.HC.weeks, 2601)  # a hundredth of a week

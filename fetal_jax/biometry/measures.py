@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Real
 
+from fetal_jax.anatomy.ellipse import Ellipse, fit_mask, large_components, largest_component
 from fetal_jax.biometry import outlines
-from fetal_jax.ellipse import Ellipse, fit_mask, large_components, largest_component
 
 HEAD = ("head", "skull", "brain")  # any of these makes a head
 INSIDE = ("csp", "lv", "cerebellum")

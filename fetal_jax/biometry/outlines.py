@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 from skimage.measure import find_contours
 
-from fetal_jax.ellipse import bounding_box
+from fetal_jax.anatomy.ellipse import bounding_box
 
 SMOOTHING_PX = 1.0
 MARGIN_PX = 4

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 from scipy import special
 
-from fetal_jax.evaluation.pieces import distance, region
-from fetal_jax.evaluation.segmenter import Segmenter
+from fetal_jax.inference.connected_components import distance, region
+from fetal_jax.inference.segmenter import Segmenter
 
 BAND_PX = 3  # on each side of a structure's outline
 

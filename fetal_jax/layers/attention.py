@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import ConvUnit
 from fetal_jax.layers.conv import Conv
 from fetal_jax.layers.norm import BatchNorm
 from fetal_jax.layers.tap import tap
-from fetal_jax.types import Array
 
 
 class SqueezeExcite(nn.Module):

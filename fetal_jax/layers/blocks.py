@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import Conv, ConvTranspose, he_normal
 from fetal_jax.layers.norm import TORCH_EPSILON, BatchNorm
-from fetal_jax.types import Array
 
 
 class ConvUnit(nn.Module):

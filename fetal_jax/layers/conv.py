@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 # Keras' initializer of EfficientNet kernels (keras.applications.efficientnet, CONV_KERNEL_INITIALIZER).
 fan_out_normal = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")
@@ -58,7 +58,7 @@ def by_parts(library: Callable, x: Float[Array, "b *space i"], kernel: Float[Arr
 
     At once, it would transpose the whole batch first: for 64² pixels of 128 channels, 128² of 64, 256² of 32 that is
     1.4 to 1.9 times slower. Smaller or narrower ones (32² of 256: 1.1, 128² of 16: 0.2 times) are as fast or faster at
-    once (experiments/benchmark_conv.py). Reverse mode only.
+    once (benchmarks/conv.py). Reverse mode only.
     """
     return library(x, kernel)
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import conv, fan_out_normal, pads
-from fetal_jax.types import Array
 
 
 def native_depthwise(x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int, padding: str = "same"):
@@ -69,7 +69,7 @@ def depthwise_conv2d(
 ) -> Float[Array, "b h2 w2 c"]:
     """One k×k filter a channel, padded as in `conv`; differentiable in reverse mode.
 
-    XLA:CPU runs grouped convolutions 10-100 times slower than the shifted sum (experiments/benchmark_conv.py), so
+    XLA:CPU runs grouped convolutions 10-100 times slower than the shifted sum (benchmarks/conv.py), so
     the sum is compiled there and the library's convolution everywhere else.
     """
     return _by_platform(shifted_depthwise, native_depthwise, stride, padding)(x, kernel)

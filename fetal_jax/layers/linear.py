@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import plus_bias
-from fetal_jax.types import Array
 
 # Swin's code truncates this normal at ±2, which is a hundred standard deviations out.
 small_normal = nn.initializers.normal(0.02)

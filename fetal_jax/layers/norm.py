@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 KERAS_EPSILON, TORCH_EPSILON = 1e-3, 1e-5
 

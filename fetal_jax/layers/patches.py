@@ -6,9 +6,9 @@ Sources: Liu et al., "Swin Transformer", ICCV 2021, §3.1 (merging); Cao et al.,
 import flax.linen as nn
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.linear import Linear
 from fetal_jax.layers.norm import TORCH_EPSILON
-from fetal_jax.types import Array
 
 
 def layer_norm(x: Float[Array, "*any c"], name: str) -> Float[Array, "*any c"]:

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 
 def upsample_2x(x: Float[Array, "b *space c"]) -> Float[Array, "b *space2 c"]:

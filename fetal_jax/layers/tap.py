@@ -4,7 +4,7 @@ import flax.linen as nn
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Float
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 KEPT = "feature"  # the name under which re-materialisation finds the features that it keeps
 

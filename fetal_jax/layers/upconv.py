@@ -5,9 +5,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import conv, plus_bias
 from fetal_jax.layers.resample import upsample_2x
-from fetal_jax.types import Array
 
 
 class UpConv(nn.Module):

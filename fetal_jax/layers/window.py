@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import plus_bias
 from fetal_jax.layers.linear import Linear, small_normal
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
-from fetal_jax.types import Array
 
 APART = -100.0  # added to the score of two tokens that must not see each other, as in the authors' code
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fetal_jax import classes
+from fetal_jax.core import logits as classes
+from fetal_jax.core.types import UserError
 from fetal_jax.losses.cross_entropy import cross_entropy, focal
 from fetal_jax.losses.overlap import dice_loss
-from fetal_jax.types import UserError
 
 Loss = Callable[[Float[Array, "b *space c"], Int[Array, " b *space"], Float[Array, " b *space"]], Float[Array, " b"]]
 

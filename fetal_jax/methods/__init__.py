@@ -5,13 +5,13 @@ import difflib
 import math
 from collections.abc import Mapping
 
+from fetal_jax.core.types import UserError
 from fetal_jax.methods.base import Method
 from fetal_jax.methods.context import Context
 from fetal_jax.methods.cps import CrossPseudoSupervision
 from fetal_jax.methods.mean_teacher import MeanTeacher
 from fetal_jax.methods.self_training import SelfTraining
 from fetal_jax.methods.supervised import Supervised
-from fetal_jax.types import UserError
 
 __all__ = ["METHODS", "Context", "Method", "make_method"]
 

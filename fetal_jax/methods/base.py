@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from fetal_jax.types import Batch, TrainState, Variables
+from fetal_jax.core.types import Batch, TrainState, Variables
 
 if TYPE_CHECKING:
     from fetal_jax.methods.context import Context

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from fetal_jax import classes, rngs
+from fetal_jax.core import logits as classes
+from fetal_jax.core import rng as rngs
+from fetal_jax.core.types import Array, Sample, Variables
 from fetal_jax.losses import compose
 from fetal_jax.methods.base import Hyperparameters
-from fetal_jax.types import Array, Sample, Variables
 
 Outputs = list[jax.Array]  # logits of a pass, and further logits that are trained beside them (deep supervision)
 

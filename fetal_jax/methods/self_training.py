@@ -5,11 +5,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from fetal_jax import classes
+from fetal_jax.core import logits as classes
+from fetal_jax.core.types import Batch
 from fetal_jax.losses import consistency
 from fetal_jax.methods.base import Method, Metrics, Schedule, option
 from fetal_jax.methods.context import Context
-from fetal_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)

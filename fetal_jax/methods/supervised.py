@@ -4,9 +4,9 @@ import dataclasses
 
 import jax
 
+from fetal_jax.core.types import Batch
 from fetal_jax.methods.base import Method, Metrics
 from fetal_jax.methods.context import Context
-from fetal_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)

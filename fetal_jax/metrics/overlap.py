@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Integer
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 METRICS = ("accuracy", "precision", "recall", "specificity", "jaccard", "dice", "f1", "area_error")
 AVERAGED = ("precision", "recall", "jaccard", "dice", "f1")  # macro and micro

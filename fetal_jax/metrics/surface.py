@@ -35,8 +35,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from jaxtyping import Float, Integer
 
+from fetal_jax.core.types import Array, UserError
 from fetal_jax.metrics.boundary import Distances, distances_between
-from fetal_jax.types import Array, UserError
 
 SURFACE_METRICS = ("hd", "hd95", "asd", "assd", "surface_dice")
 SURFACE_METRICS_PX = tuple(f"{metric}_px" for metric in SURFACE_METRICS)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Integer
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 BINS = 2000  # of a class's probability: see `bin_edges`
 CALIBRATION_BINS = 15  # of the confidence of the most likely class (Guo et al. 2017)

@@ -3,6 +3,7 @@
 import inspect
 from typing import Any
 
+from fetal_jax.core.types import UserError
 from fetal_jax.models.adu_net import adu_net
 from fetal_jax.models.attention_resunet import attention_resunet
 from fetal_jax.models.attention_unet import attention_unet
@@ -18,7 +19,6 @@ from fetal_jax.models.resunet_c import resunet_c
 from fetal_jax.models.swin_unet import swin_unet
 from fetal_jax.models.unet import ca_unet, case_unet, se_unet, unet
 from fetal_jax.models.unet_plus_plus import unet_plus_plus
-from fetal_jax.types import UserError
 
 __all__ = ["ENCODERS", "MODELS", "PRECISIONS", "Network", "build_model", "gradients_by_intermediates", "intermediates"]
 

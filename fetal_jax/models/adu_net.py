@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import Conv, ConvTranspose
 from fetal_jax.layers.norm import TORCH_EPSILON, BatchNorm
 from fetal_jax.layers.resample import max_pool_2x
 from fetal_jax.layers.tap import tap
 from fetal_jax.models.network import Network
-from fetal_jax.types import Array
 
 xavier = nn.initializers.glorot_uniform()
 

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import ConvUnit
 from fetal_jax.layers.tap import tap
 from fetal_jax.models.network import Network
 from fetal_jax.models.ushape import Decoder, Encoder
-from fetal_jax.types import Array
 
 REACH = 2  # pixels on each side over which the local mean is taken
 FLAT = 1e-6  # keeps the gradient of the edges by the image finite where the image is flat

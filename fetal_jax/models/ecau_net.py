@@ -11,11 +11,11 @@ down, at the bottom and on the way up. So skips and up-sampled features are weig
 import flax.linen as nn
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import EfficientChannelAttention
 from fetal_jax.layers.blocks import DoubleConv
 from fetal_jax.models.network import Network
 from fetal_jax.models.ushape import Decoder, Encoder
-from fetal_jax.types import Array
 
 
 class WeightedDoubleConv(nn.Module):

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import SqueezeExcite
 from fetal_jax.layers.conv import Conv, fan_out_normal
 from fetal_jax.layers.depthwise import DepthwiseConv
 from fetal_jax.layers.norm import KERAS_EPSILON, BatchNorm
 from fetal_jax.layers.tap import tap
-from fetal_jax.types import Array
 
 DROP_CONNECT = 0.2
 

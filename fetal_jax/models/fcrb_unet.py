@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import EfficientChannelAttention
 from fetal_jax.layers.blocks import ConvUnit, UpUnit
 from fetal_jax.layers.conv import Conv
@@ -23,7 +24,6 @@ from fetal_jax.layers.resample import upsample_2x
 from fetal_jax.layers.tap import tap
 from fetal_jax.models.network import Network
 from fetal_jax.models.ushape import Encoder
-from fetal_jax.types import Array
 
 
 class FullyConnectedResidualBlock(nn.Module):

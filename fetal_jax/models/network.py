@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array, UserError, Variables
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
 from fetal_jax.layers.tap import KEPT
-from fetal_jax.types import Array, UserError, Variables
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEEP_FEATURES = jax.checkpoint_policies.save_only_these_names(KEPT)

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import Conv, fan_out_normal
 from fetal_jax.layers.norm import TORCH_EPSILON, BatchNorm
 from fetal_jax.layers.tap import tap
 from fetal_jax.models.efficientnet import Normalization
-from fetal_jax.types import Array
 
 EXPANSION = 4  # of a bottleneck's output
 

@@ -19,10 +19,10 @@ import flax.linen as nn
 import jax
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import ConvUnit
 from fetal_jax.models.network import Network
 from fetal_jax.models.ushape import Decoder, Encoder
-from fetal_jax.types import Array
 
 DILATED_LEVELS = 2
 

@@ -20,13 +20,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array, UserError
 from fetal_jax.layers.conv import Conv
 from fetal_jax.layers.linear import Linear
 from fetal_jax.layers.patches import PatchExpanding, PatchMerging, layer_norm, spread
 from fetal_jax.layers.tap import tap
 from fetal_jax.layers.window import WindowAttention
 from fetal_jax.models.network import Network
-from fetal_jax.types import Array, UserError
 
 PATCH = 4  # pixels along a side of a token
 HEADS = (3, 6, 12, 24)  # of attention, by stage

@@ -7,13 +7,13 @@ import flax.linen as nn
 import jax
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import CoordinateAttention, SqueezeExcite
 from fetal_jax.layers.conv import Conv
 from fetal_jax.layers.tap import tap
 from fetal_jax.layers.upconv import UpConv
 from fetal_jax.models.encoders import make_encoder
 from fetal_jax.models.network import Network
-from fetal_jax.types import Array
 
 STRIDE = 32  # of the deepest feature map
 WIDE, NARROW = (256, 128, 64, 32, 16), (128, 64, 32, 16, 8)

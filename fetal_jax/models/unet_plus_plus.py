@@ -14,12 +14,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import DoubleConv, UpUnit
 from fetal_jax.layers.conv import Conv
 from fetal_jax.layers.tap import tap
 from fetal_jax.models.network import Network
 from fetal_jax.models.ushape import Encoder
-from fetal_jax.types import Array
 
 
 class NestedDecoder(nn.Module):

@@ -10,12 +10,12 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array, UserError
 from fetal_jax.layers.attention import AttentionGate
 from fetal_jax.layers.blocks import DoubleConv, UpUnit
 from fetal_jax.layers.conv import Conv
 from fetal_jax.layers.resample import max_pool_2x
 from fetal_jax.layers.tap import tap
-from fetal_jax.types import Array, UserError
 
 DOWN = ("pool", "stride")  # how resolution is halved: maximum of 2×2 pixels, or stride of a stage's first convolution
 Block = Callable[..., nn.Module]  # called with features, stride, dropout, bn_momentum, name

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fetal_jax.atomic import replacing_file
+from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.types import UserError
 from fetal_jax.models.encoders import ENCODERS, make_encoder
-from fetal_jax.types import UserError
 
 VERSION = 1
 HEADER = "header"

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from fetal_jax.core.types import UserError
 from fetal_jax.pretrained import container
 from fetal_jax.pretrained.layouts import BESIDES, from_torch, keras_tensor, torch_layout, torch_shape
 from fetal_jax.pretrained.sources import Tensor, kind_of, opened
-from fetal_jax.types import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What images in [0, 1] are normalised by in front of weights of PyTorch, whose files do not say it.

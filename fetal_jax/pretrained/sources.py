@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")  # PyTorch zips its pickles

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fetal_jax.core.types import UserError, Variables
 from fetal_jax.pretrained.container import read
-from fetal_jax.types import UserError, Variables
 
 FIRST = {"efficientnet": "params/stem_conv/kernel", "resnet": "params/conv1/kernel"}
 MEAN, VARIANCE = (f"batch_stats/normalization/{name}" for name in ("mean", "variance"))

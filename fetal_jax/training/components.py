@@ -6,17 +6,17 @@ from typing import Any, Protocol
 
 import jax
 
-from fetal_jax import rngs
-from fetal_jax.checkpoint import Checkpoints
+from fetal_jax.core import rng as rngs
+from fetal_jax.core.types import TrainState, Variables
+from fetal_jax.training.checkpoints import Checkpoints
+from fetal_jax.training.metric_writer import Progress, RunWriter, SilentWriter
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import enter_stage
-from fetal_jax.training.steps import TrainStep
-from fetal_jax.types import TrainState, Variables
-from fetal_jax.writers import Progress, RunWriter, SilentWriter
+from fetal_jax.training.step import TrainStep
 
 
 class Data(Protocol):
-    """What a stage draws from: see input_pipeline.pipeline.Stream."""
+    """What a stage draws from: see input_pipeline.streams.Stream."""
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -49,7 +49,7 @@ class LoopComponents:
         data. Called before the stage is entered with the published network of the stage before, and with None when a
         killed run comes back in the middle of the stage.
       make_optimizer: of a stage; see training.optimizers.
-      compile_step: the compiled step of a stage; see training.steps.
+      compile_step: the compiled step of a stage; see training.step.
       create: new variables for the network of a name.
       kept: the best network of a finished stage, by its name.
       validate: scores of a network on the validation images; empty if there are none. Raises FloatingPointError where

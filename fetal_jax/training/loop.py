@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import jax
 
-from fetal_jax import mesh as meshes
-from fetal_jax import processes, rngs
+from fetal_jax.core import processes
+from fetal_jax.core import rng as rngs
+from fetal_jax.core import sharding as meshes
+from fetal_jax.core.types import Preempted, TrainState
 from fetal_jax.training.components import LoopComponents, RunProgress
 from fetal_jax.training.monitor import Monitor, diverged
 from fetal_jax.training.stages import Stage, describe
-from fetal_jax.types import Preempted, TrainState
 
 
 def run_protocol(parts: LoopComponents, state: TrainState) -> RunProgress:

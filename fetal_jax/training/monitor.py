@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import jax
 
+from fetal_jax.core.types import UserError
 from fetal_jax.training.components import LoopComponents
 from fetal_jax.training.stages import Stage
-from fetal_jax.types import UserError
 
 
 class Diverged(UserError):

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from fetal_jax.types import Array, UserError
+from fetal_jax.core.types import Array, UserError
 
 OPTIMIZERS = {"adam": optax.scale_by_adam, "sgd": lambda: optax.trace(decay=0.9, nesterov=True)}
 Hyperparameters = Mapping[str, float | Array]

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from fetal_jax.settings import setting
+from fetal_jax.core.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from fetal_jax.core.types import UserError
 from fetal_jax.losses import compose
 from fetal_jax.methods import Method
 from fetal_jax.training.schedules import cosine
-from fetal_jax.types import UserError
 
 DATA = ("labelled", "unlabelled")
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from fetal_jax import rngs
+from fetal_jax.core import rng as rngs
+from fetal_jax.core.types import TrainState, Variables
 from fetal_jax.methods import Method
-from fetal_jax.types import TrainState, Variables
 
 FIRST = "student"  # the network with which a run begins
 

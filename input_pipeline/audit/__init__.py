@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline.audit import checks, duplicates, leaks
 from input_pipeline.audit.fingerprints import pixel_hash, thumbnail
 from input_pipeline.audit.leaks import read_parts

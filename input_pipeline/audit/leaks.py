@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 TEST, UNUSED = "test", "unused"  # nobody is trained or scored on what is unused
 TEST_FRACTION, DRAWS = 0.2, 200

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from fetal_jax.atomic import replacing_file
+from fetal_jax.core.atomic import replacing_file
 from input_pipeline.audit.checks import Finding
 from input_pipeline.audit.report import Audit
 

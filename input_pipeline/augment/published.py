@@ -20,7 +20,7 @@ import itertools
 
 import numpy as np
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.augment.compose import Chain, Chance, OneOf, Sample, Transform
 from input_pipeline.augment.geometry import Flip, ShiftScaleRotate, Zoom
 from input_pipeline.augment.intensity import BrightnessContrast, Clahe, GainOffset, Gamma, MedianBlur

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline.builders import common
 
 BUILDERS = ("fetal_head_biometry", "fetal_phantom", "fetal_planes", "folder", "hc18", "infant_mri")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 
 SHOWN = 5  # problems in one message
 SPLIT = "images"  # the one TFDS split; ours are made by subject, in input_pipeline.splits

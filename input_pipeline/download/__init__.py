@@ -7,8 +7,8 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
-from fetal_jax.atomic import replacing_file, replacing_folder
-from fetal_jax.types import UserError
+from fetal_jax.core.atomic import replacing_file, replacing_folder
+from fetal_jax.core.types import UserError
 from input_pipeline.download.archive import Extractor, Limits
 from input_pipeline.download.claim import LOCK, claimed
 from input_pipeline.download.fetch import Patience, RemoteFile, fetch

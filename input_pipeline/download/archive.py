@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import BufferedIOBase
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 CHUNK = 1 << 20
 TARS = (".tar", ".tar.gz", ".tgz")

@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 LOCK = ".lock"
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from http.client import HTTPResponse
 from typing import Any, TypeVar
 
-from fetal_jax.atomic import replacing_file
-from fetal_jax.types import UserError
+from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.types import UserError
 from input_pipeline.download.progress import Progress
 from input_pipeline.download.web import Dropped, Refused, open_url, read
 

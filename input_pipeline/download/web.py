@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 AGAIN = {408, 425, 429, 500, 502, 503, 504}  # states of a server that pass
 

@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.download.fetch import Patience, RemoteFile, read_json
 
 ZENODO = "https://zenodo.org/api/records"

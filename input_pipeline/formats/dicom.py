@@ -17,8 +17,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from input_pipeline.formats.raster import check_size
 from input_pipeline.formats.stack import Stack, known_spacing
-from input_pipeline.images import check_size
 
 END_OF_PREAMBLE = 132
 MAX_INFLATED = 2**28  # bytes

@@ -8,8 +8,8 @@ from PIL import Image
 
 from input_pipeline.formats.dicom import is_dicom, read_dicom
 from input_pipeline.formats.nifti import read_nifti
+from input_pipeline.formats.raster import JPEG, PNG, TIFF, decode
 from input_pipeline.formats.stack import Stack
-from input_pipeline.images import JPEG, PNG, TIFF, decode
 
 SUFFIXES = {
     "PNG": (".png",),

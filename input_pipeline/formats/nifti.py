@@ -16,8 +16,8 @@ from jaxtyping import Float
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
+from input_pipeline.formats.raster import check_size
 from input_pipeline.formats.stack import Stack, known_spacing
-from input_pipeline.images import check_size
 
 # What its reader raises for a file that is not whole, or whose header makes no sense.
 DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, KeyError, OverflowError, MemoryError, zlib.error)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 from jaxtyping import Real, UInt8
 
-from input_pipeline.images import to_grey
+from input_pipeline.formats.raster import to_grey
 
 PERCENTILES = (0.5, 99.5)  # black and white of images deeper than 8 bits
 

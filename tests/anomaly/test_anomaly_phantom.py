@@ -10,8 +10,8 @@ import pytest
 from experiments import anomaly_phantom
 from experiments import anomaly_phantom_scores as experiment
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.gate import Gate
 from fetal_jax.anomaly.normative import Normative
+from fetal_jax.anomaly.ood import Gate
 from input_pipeline.splits import PARTS, Splits
 
 

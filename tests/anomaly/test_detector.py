@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.gate import Gate, looks
 from fetal_jax.anomaly.normative import Normative
-from fetal_jax.types import UserError
+from fetal_jax.anomaly.ood import Gate, looks
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.fetal_phantom import anatomy
 from input_pipeline.builders.fetal_phantom.builder import FetalPhantom, examples
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from fetal_jax.anomaly.normative import Normative, in_words
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.fetal_phantom import anatomy
 
 TC, TT = anatomy.PLANES

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import ellipe
 
+from fetal_jax.anatomy.ellipse import Ellipse
 from fetal_jax.biometry.agreement import bland_altman, compare_heads, mean_and_sd
-from fetal_jax.ellipse import Ellipse
 
 # Peak flow (l/min) of 17 people by two meters, first readings: Bland and Altman, Lancet 1986;1:307-310, Table.
 WRIGHT = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]

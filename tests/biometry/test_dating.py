@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from fetal_jax import growth
+from fetal_jax.anatomy import growth_charts as growth
 from fetal_jax.biometry.dating import CHARTS, gestational_age, z_score
 
 HADLOCK, HC_21ST, TCD_21ST = CHARTS

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fetal_jax.anatomy.ellipse import Ellipse
 from fetal_jax.biometry.measures import MEASURES, head_ellipse, measure
-from fetal_jax.ellipse import Ellipse
 from input_pipeline.builders.fetal_phantom import anatomy, scan
 
 HEAD = ("background", "head")

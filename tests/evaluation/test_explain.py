@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.filters import sobel
 
+from fetal_jax.core.types import DatasetFacts, UserError, Variables
 from fetal_jax.evaluation import explain
 from fetal_jax.evaluation.explain import explanations, gradients
 from fetal_jax.evaluation.explain.guidance import guided
 from fetal_jax.evaluation.explain.layers import as_map
-from fetal_jax.evaluation.segmenter import ModelCard
+from fetal_jax.inference.segmenter import ModelCard
 from fetal_jax.layers.depthwise import depthwise_conv2d
 from fetal_jax.layers.tap import tap
 from fetal_jax.models import build_model, intermediates
 from fetal_jax.models.network import Network
-from fetal_jax.types import DatasetFacts, UserError, Variables
 
 IMAGE = np.random.default_rng(0).uniform(size=(8, 8, 1)).astype(np.float32)
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetal_jax.evaluation.ensemble import ensemble
-from fetal_jax.evaluation.segmenter import Segmenter
+from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.uncertainty import (
     abstention,
     agreement,
@@ -21,7 +20,8 @@ from fetal_jax.evaluation.uncertainty import (
     mutual_information,
     variance,
 )
-from fetal_jax.types import UserError
+from fetal_jax.inference.ensemble import ensemble
+from fetal_jax.inference.segmenter import Segmenter
 
 NAN = float("nan")
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import model_costs, model_readings
+from benchmarks.models import costs as model_costs
+from experiments import model_readings
 from experiments import model_table as program
 from experiments.model_readings import Reading
 from fetal_jax.layers.conv import Conv

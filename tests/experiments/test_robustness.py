@@ -10,12 +10,12 @@ import pytest
 
 from experiments import robustness as program
 from experiments.robustness import CLEAN, SETTINGS, Measured, over_seeds, summarise, table
-from fetal_jax import config
-from fetal_jax.evaluation import segmenter as segmenters
-from fetal_jax.evaluation.perturb import PERTURBATIONS
+from fetal_jax.core import config
+from fetal_jax.core.types import UserError, Variables
+from fetal_jax.evaluation.corruptions import PERTURBATIONS
 from fetal_jax.experiment import Experiment
+from fetal_jax.inference import segmenter as segmenters
 from fetal_jax.statistics.reliability import icc_2_1
-from fetal_jax.types import UserError, Variables
 from fetal_jax.workdir import Workdir
 
 ROOT = pathlib.Path(__file__).parents[2]

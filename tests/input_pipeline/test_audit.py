@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline.audit import Audit, Images, audit, sheet, write_sheet
 from input_pipeline.dataset import Dataset, Record
 

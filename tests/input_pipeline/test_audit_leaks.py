@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.audit.leaks import Leaks, RandomSplit, Shared, find_leaks, random_split, read_parts, resolved
 
 SUBJECTS = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "d1": "d", "e1": "e"}

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import augment
 from input_pipeline.augment import AUGMENTATIONS, Chain, Sample
 from input_pipeline.augment.geometry import Flip, Zoom

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments import benchmark_input as benchmark
+from benchmarks import input as benchmark
 from experiments import ultrasound_augmentation as experiment
 
 

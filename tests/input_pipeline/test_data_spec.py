@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import builders
 from input_pipeline.augment import AUGMENTATIONS
 from input_pipeline.builders.infant_mri.dummy import SHAPE, age_folders
 from input_pipeline.data_spec import FLIPPED, ImageSpec, StreamRequest, VolumeSpec
 from input_pipeline.dataset import Dataset, NetImages, prepare
-from input_pipeline.patches import PatchStream, Volumes
-from input_pipeline.pipeline import STRONG, PseudoLabels, Stream
+from input_pipeline.patch_stream import PatchStream, Volumes
+from input_pipeline.streams import STRONG, PseudoLabels, Stream
 
 IMAGES, VOLUMES = ImageSpec(32, "unit"), VolumeSpec(8, per_volume=10, foreground=0.5)
 ANY = {"evaluation.blur": 5, "intensity": "symmetric", "sampling.structures": ("csp",)}

@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.fetal_phantom import FACTS, FetalPhantom
 from input_pipeline.builders.fetal_phantom.builder import frame_of
 from input_pipeline.builders.folder.dummy import dummy_data
 from input_pipeline.dataset import Dataset, NetImages, default_data_dir, describe_all, prepare, select
-from input_pipeline.transforms import Geometry
+from input_pipeline.letterbox import Geometry
 
 TINY = "fetal_phantom/tiny"
 

@@ -25,7 +25,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import download as package
 from input_pipeline.builders.fetal_head_biometry.dummy import FOLDERS, dummy_data
 from input_pipeline.builders.fetal_head_biometry.source import read_source

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.fetal_head_biometry import FACTS, FetalHeadBiometry
 from input_pipeline.builders.fetal_head_biometry.dummy import FOLDERS, SHAPE, TABLES, dummy_data
 from input_pipeline.builders.fetal_head_biometry.masks import CLASSES, PUBLISHED, class_ids, decode_mask, read_colours
 from input_pipeline.builders.fetal_head_biometry.source import read_labels, read_source
-from input_pipeline.images import read_grey
+from input_pipeline.formats.raster import read_grey
 
 RGB = np.array([PUBLISHED[name] for name in CLASSES], np.uint8)
 BACKGROUND, BRAIN, CSP, LV = range(4)

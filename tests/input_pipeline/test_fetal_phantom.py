@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.phantom_threshold import threshold_scores
-from fetal_jax import growth
+from fetal_jax.anatomy import growth_charts as growth
 from input_pipeline.builders.fetal_phantom import (
     FACTS,
     Builder,

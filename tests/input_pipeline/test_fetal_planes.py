@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import builders, dataset
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.fetal_planes.dummy import SHAPE, dummy_data
 from input_pipeline.builders.fetal_planes.source import FOLDER, MASKS, TABLE, read_source
-from input_pipeline.images import read_grey
+from input_pipeline.formats.raster import read_grey
 
 FIRST = "Patient00001_Plane3_1_of_4"
 THALAMIC = "Patient00002_Plane3_2_of_4"

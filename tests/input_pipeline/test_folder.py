@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom import dcmread
 from pydicom.uid import MPEG2MPML, JPEG2000Lossless, JPEGLossless
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.folder.dummy import SHAPE, dummy_data, write_dicom, write_nifti

@@ -7,13 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from fetal_jax.ellipse import Ellipse
-from fetal_jax.types import UserError
+from fetal_jax.anatomy.ellipse import Ellipse
+from fetal_jax.core.types import UserError
 from input_pipeline import builders, dataset
 from input_pipeline.builders.common import SPLIT
 from input_pipeline.builders.hc18.dummy import SHAPE, dummy_data, dummy_official_test
 from input_pipeline.builders.hc18.source import OFFICIAL_TEST, TRAINING, read_source
-from input_pipeline.images import read_grey
+from input_pipeline.formats.raster import read_grey
 
 FOLDER, TABLE = TRAINING.folder, TRAINING.table
 

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline import index as indices
 from input_pipeline.builders import common
 from input_pipeline.dataset import Dataset

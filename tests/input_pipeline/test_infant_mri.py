@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline import builders
 from input_pipeline.builders.infant_mri import FACTS, dummy
 from input_pipeline.builders.infant_mri.folders import ATLAS_CLASSES, TISSUES

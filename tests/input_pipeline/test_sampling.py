@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.sampling import class_weights, oversampled
 
 SHOWS = [frozenset(shown) for shown in (["head"], ["head", "csp"], ["head", "lv"], ["head", "csp", "lv"], [])]

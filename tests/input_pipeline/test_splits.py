@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.splits import PARTS, Request, Splits
 
 REQUEST = Request(seed=1, labelled=2, unlabelled=1, validation=0, test=1, stratify=("csp",), labelled_groups=("24m",))

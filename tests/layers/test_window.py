@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fetal_jax.core.sharding import make_mesh, shard
 from fetal_jax.layers.patches import PatchExpanding, PatchMerging, spread
 from fetal_jax.layers.window import WindowAttention, partition, pieces, relative_bias, unpartition
-from fetal_jax.mesh import make_mesh, shard
 
 QUICK = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 

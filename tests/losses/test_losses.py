@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fetal_jax import classes
+from fetal_jax.core import logits as classes
+from fetal_jax.core.types import UserError
 from fetal_jax.losses import compose, consistency
 from fetal_jax.losses.cross_entropy import cross_entropy, focal
 from fetal_jax.losses.overlap import dice_loss
-from fetal_jax.types import UserError
 
 LN2 = math.log(2)
 

@@ -9,13 +9,13 @@ import optax
 import pytest
 from flax import linen as nn
 
+from fetal_jax.core.types import Batch, Sample, UserError, Variables, Views
 from fetal_jax.losses import compose
 from fetal_jax.methods import METHODS, make_method
 from fetal_jax.methods.base import linear_ramp, moving_average
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import create_state, create_variables, enter_stage
-from fetal_jax.training.steps import make_train_step
-from fetal_jax.types import Batch, Sample, UserError, Variables, Views
+from fetal_jax.training.step import make_train_step
 
 KEY = jax.random.key(5)
 UNLABELLED = sorted(name for name, method in METHODS.items() if method.unlabelled)

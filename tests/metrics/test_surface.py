@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
 
+from fetal_jax.core.types import UserError
 from fetal_jax.metrics import boundary
 from fetal_jax.metrics.surface import (
     RESOLUTION,
@@ -17,7 +18,6 @@ from fetal_jax.metrics.surface import (
     pool,
     surface,
 )
-from fetal_jax.types import UserError
 
 MASKS = arrays(np.uint8, st.sampled_from([(6, 7), (3, 4, 5)]), elements=st.integers(0, 2))
 NAN = float("nan")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
+from fetal_jax.core.types import UserError, Variables
 from fetal_jax.models import MODELS, build_model, gradients_by_intermediates, intermediates
-from fetal_jax.types import UserError, Variables
 
 # Options that make each network small; the CASE family has no smaller form.
 SMALL = {

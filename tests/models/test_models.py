@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from fetal_jax.core.types import UserError
 from fetal_jax.models import MODELS, build_model
-from fetal_jax.types import UserError
 
 COUNTS = {"unet": 9_670_036, "ca_unet": 9_826_396, "se_unet": 6_587_132, "case_unet": 6_743_492}
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy_layers
 import pytest
 
+from fetal_jax.core.types import UserError, Variables
 from fetal_jax.models import build_model
-from fetal_jax.types import UserError, Variables
 
 FAMILY = ("plain_unet", "resunet", "attention_unet", "attention_resunet", "unet_plus_plus")
 GATED = ("attention_unet", "attention_resunet")

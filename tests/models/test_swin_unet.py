@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fetal_jax.evaluation import segmenter
-from fetal_jax.mesh import make_mesh, shard
+from fetal_jax.core.sharding import make_mesh, shard
+from fetal_jax.core.types import UserError, Variables
+from fetal_jax.inference import segmenter
 from fetal_jax.models import build_model
 from fetal_jax.models.swin_unet import SwinBlock, SwinDecoder, SwinStage
-from fetal_jax.types import UserError, Variables
 
 QUICK = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 

@@ -9,9 +9,9 @@ import pytest
 import weights
 from test_monai import KINDS, in_basic_unet
 
+from fetal_jax.core.types import Variables
 from fetal_jax.evaluation.explain import grad_cam, gradient
 from fetal_jax.models import build_model
-from fetal_jax.types import Variables
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "gradcam.npz")
 WIDTH, CLASSES, CLASS_ID = 4, 3, 2

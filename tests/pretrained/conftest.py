@@ -4,8 +4,8 @@ import pytest
 from published import torch_tensors, values, write_keras
 from safetensors.numpy import save_file
 
+from fetal_jax.core.types import UserError
 from fetal_jax.pretrained import import_weights
-from fetal_jax.types import UserError
 
 
 @pytest.fixture(scope="session")

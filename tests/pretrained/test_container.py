@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from published import Payload
 
+from fetal_jax.core.types import UserError
 from fetal_jax.pretrained import import_weights, load, read_header
-from fetal_jax.types import UserError
 
 STEM = "params/stem_conv/kernel"
 

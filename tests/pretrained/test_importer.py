@@ -10,9 +10,9 @@ from published import MEAN, STD, equal, keras_name, torch_tensors, values, write
 from safetensors.numpy import save_file
 
 from fetal_jax import pretrained
-from fetal_jax.cli import main
+from fetal_jax.cli.main import main
+from fetal_jax.core.types import UserError
 from fetal_jax.pretrained import import_weights, importer, load, read_header
-from fetal_jax.types import UserError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "efficientnet_b0.npz"
 

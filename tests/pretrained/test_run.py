@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from fetal_jax import config, pretrained
-from fetal_jax.cli import main
+from fetal_jax import pretrained
+from fetal_jax.cli.main import main
+from fetal_jax.core import config
+from fetal_jax.core.types import UserError
 from fetal_jax.experiment import Experiment
-from fetal_jax.types import UserError
 
 SPEC = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32"
 SPLIT = {"split.labelled": "9", "split.unlabelled": "6", "split.validation": "3", "split.test": "6"}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from published import MEAN, STD, equal, values
 
+from fetal_jax.core.types import UserError, Variables
 from fetal_jax.layers.conv import conv
 from fetal_jax.models import build_model
 from fetal_jax.pretrained import apply_pretrained, import_weights, load
-from fetal_jax.types import UserError, Variables
 
 STEM = "params/stem_conv/kernel"
 

@@ -10,8 +10,8 @@ import pytest
 from published import Payload, torch_tensors, values
 from safetensors.numpy import load_file, save_file
 
+from fetal_jax.core.types import UserError
 from fetal_jax.pretrained import import_weights
-from fetal_jax.types import UserError
 
 
 def without(name):

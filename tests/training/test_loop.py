@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from fetal_jax.checkpoint import Checkpoints
-from fetal_jax.mesh import make_mesh
+from fetal_jax.core.sharding import make_mesh
+from fetal_jax.core.types import Batch, Preempted, Sample, Variables, Views
 from fetal_jax.methods import make_method
 from fetal_jax.training import loop
+from fetal_jax.training.checkpoints import Checkpoints
 from fetal_jax.training.components import LoopComponents
+from fetal_jax.training.metric_writer import Progress, RunWriter
 from fetal_jax.training.monitor import Diverged
 from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import create_state, create_variables
-from fetal_jax.training.steps import compile_train_step, make_train_step
-from fetal_jax.types import Batch, Preempted, Sample, Variables, Views
-from fetal_jax.writers import Progress, RunWriter
+from fetal_jax.training.step import compile_train_step, make_train_step
 
 SIZE, N_POOL, PER_EPOCH, EPOCHS = 8, 2, 2, 2
 SUPERVISED, SELF_TRAINING = make_method("supervised", {}), make_method("self_training", {})

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from fetal_jax.core.types import UserError
 from fetal_jax.training.optimizers import OPTIMIZERS, make_optimizer
 from fetal_jax.training.schedules import cosine
-from fetal_jax.types import UserError
 
 
 def optimizer(name, weight_decay, clip, frozen=()):

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fetal_jax.core.types import TrainState, UserError, Variables
 from fetal_jax.methods import make_method
 from fetal_jax.training.optimizers import make_optimizer
 from fetal_jax.training.stages import Stage, check_protocol, describe
 from fetal_jax.training.state import create_state, enter_stage
-from fetal_jax.types import TrainState, UserError, Variables
 
 SUPERVISED, MEAN_TEACHER, CPS = (make_method(name, {}) for name in ("supervised", "mean_teacher", "cps"))
 SELF_TRAINING = make_method("self_training", {})

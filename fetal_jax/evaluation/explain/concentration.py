@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 
 @dataclasses.dataclass(frozen=True)

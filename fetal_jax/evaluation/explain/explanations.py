@@ -7,16 +7,16 @@ import jax
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
+from fetal_jax.core.types import UserError, Variables
 from fetal_jax.evaluation.explain.concentration import Concentration, concentration
 from fetal_jax.evaluation.explain.gradients import grad_cam, guided_grad_cam
 from fetal_jax.evaluation.explain.layers import attention_maps, default_layer
 from fetal_jax.evaluation.explain.occlusion import occlusion
 from fetal_jax.evaluation.explain.target import Saliency, predicted_labels, predicted_region
-from fetal_jax.evaluation.predict import network_input
-from fetal_jax.evaluation.segmenter import ModelCard
+from fetal_jax.inference.apply import network_input
+from fetal_jax.inference.segmenter import ModelCard
 from fetal_jax.models import build_model
-from fetal_jax.types import UserError, Variables
-from input_pipeline.transforms import Geometry
+from input_pipeline.letterbox import Geometry
 
 METHODS = ("grad_cam", "guided_grad_cam", "occlusion", "attention")
 

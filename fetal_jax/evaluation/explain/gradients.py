@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fetal_jax.core.types import Array, Variables
 from fetal_jax.evaluation.explain.guidance import guided as guide
 from fetal_jax.evaluation.explain.layers import as_map, checked, default_layer
 from fetal_jax.evaluation.explain.target import Saliency, class_logits, region_of
 from fetal_jax.models import gradients_by_intermediates
-from fetal_jax.types import Array, Variables
 
 EDGES = "guided backpropagation follows edges more than it follows the network (Adebayo et al. 2018)"
 

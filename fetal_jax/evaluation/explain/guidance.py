@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Float
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu}  # by the names that they have in a traced program
 

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fetal_jax.types import Array
+from fetal_jax.core.types import Array
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of saliency look like equal steps
 OPACITY = 0.75  # at the maximum

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from fetal_jax.core.types import Array, UserError, Variables
 from fetal_jax.models import intermediates
-from fetal_jax.types import Array, UserError, Variables
 
 ATTENTION = "_attention"  # how the names of attention maps end
 

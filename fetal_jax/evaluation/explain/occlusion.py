@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from fetal_jax.core.types import Array, UserError, Variables
 from fetal_jax.evaluation.explain.target import Saliency, class_probs, region_of
-from fetal_jax.types import Array, UserError, Variables
 
 PATCHES = 8  # along the longer side, by default
 BATCH = 16

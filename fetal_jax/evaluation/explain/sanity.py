@@ -16,8 +16,8 @@ import scipy.stats
 from jaxtyping import Float
 from skimage.metrics import structural_similarity
 
-from fetal_jax.rngs import named_key
-from fetal_jax.types import Array, UserError, Variables
+from fetal_jax.core.rng import named_key
+from fetal_jax.core.types import Array, UserError, Variables
 
 WINDOW = 7  # pixels along a side, over which structural similarity is taken
 DESTROYED = 0.5  # a rank correlation below this leaves less than a quarter of the ranks' variance explained

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fetal_jax import classes
-from fetal_jax.types import Array, UserError, Variables
+from fetal_jax.core import logits as classes
+from fetal_jax.core.types import Array, UserError, Variables
 
 WHOLE = "no pixel is predicted as this class, so its logits over the whole image are explained"
 

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline.builders import common
 from input_pipeline.builders.fetal_head_biometry.layout import PLANES
 from input_pipeline.builders.fetal_head_biometry.masks import CLASSES
 from input_pipeline.builders.fetal_head_biometry.source import Head, read_labels, read_source
-from input_pipeline.images import read_grey
+from input_pipeline.formats.raster import read_grey
 
 FACTS = DatasetFacts(
     name="fetal_head_biometry",

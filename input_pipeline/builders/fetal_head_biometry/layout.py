@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 PLANES = ("trans-thalamic", "trans-cerebellum", "trans-ventricular", "diverse")
 FOLDERS = {plane: plane.replace("-", "") for plane in PLANES} | {"diverse": "diversefetalheadimages"}

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from input_pipeline.images import decode
+from input_pipeline.formats.raster import decode
 
 CLASSES = ("background", "brain", "csp", "lv")
 Colours = Mapping[str, tuple[int, int, int]]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.common import Reading
 from input_pipeline.builders.fetal_head_biometry.layout import Layout, find_layout
 from input_pipeline.builders.fetal_head_biometry.masks import PUBLISHED, Colours, class_ids, decode_mask, read_colours
-from input_pipeline.images import decode_grey
+from input_pipeline.formats.raster import decode_grey
 
 NAME = re.compile(r"Patient(?P<patient>\d+)_.+|(?P<head>\d{3})_\d*HC")
 DIVERSE: Colours = dict(PUBLISHED) | {"csp": (255, 255, 0)}  # the one plane whose masks have a yellow CSP

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from fetal_jax import growth
+from fetal_jax.anatomy import growth_charts as growth
 
 CLASSES = ("background", "skull", "brain", "csp", "lv", "cerebellum")
 TRANS_CEREBELLUM, TRANS_THALAMIC = "trans_cerebellum", "trans_thalamic"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline.builders import common
 from input_pipeline.builders.fetal_phantom import anatomy, infant, physics, scan, tissue
 

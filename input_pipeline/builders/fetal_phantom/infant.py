@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline.builders import common
 from input_pipeline.builders.fetal_phantom import infant_anatomy, infant_physics
 from input_pipeline.builders.fetal_phantom.infant_anatomy import AIR, Cerebellum

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline.builders import common
 from input_pipeline.builders.fetal_planes.source import Plane, read_mask, read_source
-from input_pipeline.images import read_grey
+from input_pipeline.formats.raster import read_grey
 
 PLANES = ("Trans-cerebellum", "Trans-thalamic", "Trans-ventricular")
 FACTS = DatasetFacts(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders import common
-from input_pipeline.images import decode_grey
+from input_pipeline.formats.raster import decode_grey
 
 TABLE = "FETAL_PLANES_DB_data.csv"
 FOLDER = "Images"

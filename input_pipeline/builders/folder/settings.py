@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 
 SETTINGS, SUBJECTS = "dataset.json", "subjects.csv"
 DEFAULT_SUBJECT = r"([^_]*)"  # the name up to the first underscore

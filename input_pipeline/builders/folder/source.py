@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline.builders import common
 from input_pipeline.builders.folder.masks import class_ids
 from input_pipeline.builders.folder.settings import PALETTE, SUBJECTS, Settings, read_settings

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fetal_jax.types import DatasetFacts
+from fetal_jax.core.types import DatasetFacts
 from input_pipeline.builders import common
 from input_pipeline.builders.hc18.source import OFFICIAL_TEST, TRAINING, Head, Part, read_source
-from input_pipeline.images import read_grey
+from input_pipeline.formats.raster import read_grey
 
 FACTS = DatasetFacts(
     name="hc18",

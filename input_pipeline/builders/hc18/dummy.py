@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fetal_jax.ellipse import Ellipse
+from fetal_jax.anatomy.ellipse import Ellipse
 from input_pipeline.builders.hc18.source import COLUMNS, OFFICIAL_TEST, SUFFIX, TRAINING
 
 SHAPE = (108, 160)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fetal_jax.ellipse import Ellipse, fit_outline
-from fetal_jax.types import UserError
+from fetal_jax.anatomy.ellipse import Ellipse, fit_outline
+from fetal_jax.core.types import UserError
 from input_pipeline.builders import common
-from input_pipeline.images import PNG, decode_grey
+from input_pipeline.formats.raster import PNG, decode_grey
 
 COLUMNS = ("filename", "pixel size(mm)", "head circumference (mm)")
 SUFFIX = "_Annotation.png"

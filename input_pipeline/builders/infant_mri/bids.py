@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.infant_mri.scan import (
     MODALITIES,
     Age,

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.folder.settings import PALETTE, SETTINGS, Settings, read_settings
 from input_pipeline.builders.infant_mri.scan import (
     MODALITIES,

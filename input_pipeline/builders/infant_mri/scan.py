@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.formats import SUFFIXES
 
 MODALITIES = ("T1w", "T2w")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from fetal_jax.types import DatasetFacts, UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline.builders import common
 from input_pipeline.builders.infant_mri.bids import read_bids
 from input_pipeline.builders.infant_mri.folders import read_age_folders, read_atlas

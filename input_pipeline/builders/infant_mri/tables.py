@@ -10,7 +10,7 @@ import math
 import re
 from pathlib import Path
 
-from fetal_jax.types import UserError
+from fetal_jax.core.types import UserError
 from input_pipeline.builders.folder.settings import PALETTE
 from input_pipeline.builders.infant_mri.scan import Age, Classes
 

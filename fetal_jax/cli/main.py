@@ -1,0 +1,236 @@
+"""The command line: train, evaluate, predict, submit; for the others see cli_data, cli_weights and cli_scores.
+
+The only flags in the code base. Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+
+from fetal_jax.cli import compare as cli_scores
+from fetal_jax.cli import data as cli_data
+from fetal_jax.cli import weights as cli_weights
+
+PREEMPTED, INTERRUPTED = 75, 130  # beside those of refusal, and 1 for what nobody foresaw, with a traceback
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit code says 0 done, 2 something to put right, 75 preempted (run again to resume)."""
+    args = _parser().parse_args(_join_overrides(sys.argv[1:] if arguments is None else arguments))
+    from fetal_jax.core.errors import exit_code
+    from fetal_jax.core.types import Preempted
+
+    _set_up()
+    try:
+        return exit_code("fetal-jax", lambda: args.run(args))
+    except KeyboardInterrupt:
+        print("\nfetal-jax: interrupted; nothing half-written is left", file=sys.stderr)
+        return INTERRUPTED
+    except Preempted:
+        print("stopped on request; everything is saved: run the same command again to go on", file=sys.stderr)
+        return PREEMPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fetal-jax",
+        description="Segmentation of the fetal and infant brain: from raw files to masks and honest scores.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data-dir", type=pathlib.Path, help="prepared data ($FETAL_JAX_DATA, else ~/.cache/fetal_jax)"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    cli_data.add(commands)
+    cli_weights.add(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_submit(commands)
+    cli_scores.add(commands)
+    return parser
+
+
+def _add_train(commands) -> None:
+    parser = commands.add_parser("train", help="run a protocol; the same workdir again resumes", allow_abbrev=False)
+    parser.add_argument("--config", required=True, help="configs/NAME.py[:key=value,...]")
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="same as --config.KEY=VALUE",
+    )
+    parser.set_defaults(run=_train)
+
+
+def _add_evaluate(commands) -> None:
+    parser = commands.add_parser("evaluate", help="score every stage of a run on its test images", allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path)
+    _add_answering(parser, tta=None, postprocess="auto")
+    parser.add_argument("--explain", type=int, default=0, metavar="N", help="show what decided in the N worst images")
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_answering(parser: argparse.ArgumentParser, *, tta: str | None, postprocess: str) -> None:
+    """How answers are made; auto is what validation images decide, or have decided."""
+    default = "that of the config" if tta is None else tta
+    looks = "none, horizontal, flips, scales, flips+scales or auto"
+    words = f"test-time augmentation: {looks} (default: {default})"
+    parser.add_argument("--tta", default=tta, metavar="NAME", help=words)
+    recipes = "none, largest, closing+largest, thesis, anatomy or auto"
+    parser.add_argument(
+        "--postprocess", default=postprocess, metavar="NAME", help=f"of masks: {recipes} (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ensemble", nargs="+", default=[], type=pathlib.Path, metavar="RUN", help="average with these runs"
+    )
+
+
+def _add_predict(commands) -> None:
+    parser = commands.add_parser("predict", help="masks of new images, in their own size", allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--overlay", action="store_true", help="also draw the outlines on the images")
+    _add_answering(parser, tta="none", postprocess="none")
+    parser.add_argument("--ga-weeks", type=float, metavar="WEEKS", help="gestational age, for what is normal at it")
+    parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size for areas; else the file's")
+    parser.add_argument("paths", nargs="+", type=pathlib.Path, help="image files of any format, or folders of them")
+    parser.set_defaults(run=_predict)
+
+
+def _add_submit(commands) -> None:
+    parser = commands.add_parser("submit", help="the table of HC18's challenge for its test images", allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
+    parser.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE.csv")
+    _add_answering(parser, tta="none", postprocess="none")
+    parser.set_defaults(run=_submit)
+
+
+def _join_overrides(arguments: Sequence[str]) -> list[str]:
+    """Rewrites `--config.key=value` and `--config.key value` as `--set key value`, which argparse can take."""
+    joined, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--config."):
+            joined.append(word)
+            continue
+        key, equals, value = word.removeprefix("--config.").partition("=")
+        joined += ["--set", key, value if equals else (rest.pop(0) if rest else "")]
+    return joined
+
+
+def _set_up() -> None:
+    """Once a process: compiled programs are kept between runs, and grain needs its flags parsed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import jax
+    from absl import flags, logging
+
+    from fetal_jax.core.sharding import keep_freed_memory
+
+    # Without the cache a run only starts later; a disk too full for it is told where it matters, at a checkpoint.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    flags.FLAGS.mark_as_parsed()
+    logging.set_verbosity(logging.WARNING)
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fetal_jax" / "compiled"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_freed_memory()
+
+
+def _train(args: argparse.Namespace) -> None:
+    from fetal_jax import evaluate as outcome
+    from fetal_jax import train as run
+    from fetal_jax.cli.summary import lines
+    from fetal_jax.core import config
+    from fetal_jax.experiment import Experiment
+    from fetal_jax.training.stages import describe
+    from fetal_jax.workdir import Workdir
+
+    settings, workdir = config.load(args.config, [tuple(pair) for pair in args.set]), Workdir(args.workdir)
+    experiment = Experiment(settings, cli_data.data_dir(args))
+    experiment.check_devices()
+    if not workdir.begun:
+        experiment.read_pretrained()  # refused before anything is written
+    with _claimed(args.workdir):
+        workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
+        print(describe(experiment.stages), experiment.describe(), sep="\n", flush=True)
+        for warning in experiment.warnings:
+            print(f"note: {warning}", flush=True)
+        with _stop_on_signal() as stop:
+            run.train(experiment, workdir, stop)
+        options = outcome.Options(experiment.settings.evaluation.tta)
+        print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from fetal_jax import evaluate as outcome
+    from fetal_jax.cli.summary import lines
+    from fetal_jax.core import config
+    from fetal_jax.experiment import Experiment
+    from fetal_jax.workdir import Workdir
+
+    experiment, workdir = Experiment(config.read(args.workdir), cli_data.data_dir(args)), Workdir(args.workdir)
+    workdir.check_splits(experiment.splits)
+    tta = args.tta or experiment.settings.evaluation.tta
+    options = outcome.Options(tta, args.postprocess, tuple(args.ensemble), args.explain)
+    with _claimed(args.workdir):
+        print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from fetal_jax.inference.predict_images import predict_files
+
+    answering = {"tta": args.tta, "postprocess": args.postprocess}
+    shown = {"overlay": args.overlay, "spacing_mm": args.spacing, "ga_weeks": args.ga_weeks}
+    for line in predict_files([args.workdir, *args.ensemble], args.paths, args.out, **answering, **shown):
+        print(line)
+
+
+def _submit(args: argparse.Namespace) -> None:
+    from fetal_jax.inference.hc18_submission import submit
+    from input_pipeline.dataset import Dataset
+
+    dataset = Dataset("hc18/official_test", cli_data.data_dir(args))
+    models = [args.workdir, *args.ensemble]
+    for line in submit(models, dataset, args.out, tta=args.tta, postprocess=args.postprocess):
+        print(line)
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator:
+    """A function that says whether SIGTERM or Ctrl-C asked the process to end; a second Ctrl-C ends it at once."""
+    asked = []
+
+    def ask(number, _frame):
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _claimed(workdir: pathlib.Path) -> Iterator[None]:
+    """Holds the workdir for this process: two runs in one workdir would overwrite each other."""
+    from fetal_jax.core.atomic import locked
+    from fetal_jax.core.types import UserError
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / ".lock").touch()
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(workdir / ".lock"))
+        except BlockingIOError:
+            raise UserError(f"workdir {workdir} is in use by another run: wait for it or choose another") from None
+        yield
