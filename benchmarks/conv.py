@@ -1,21 +1,26 @@
 """Times the library's convolutions against ours, at the shapes of CASE_UNet and of an Attention U-Net of width 32.
 
-    python -m benchmarks.conv [--size 128] [--batch 8] [--repeats 15]
+    python benchmarks/conv.py [--size 128] [--batch 8] [--repeats 15]
 
 Prints milliseconds (medians) of the library's way and of ours, and the median of the ratios library / ours. The two are
 timed in turns, so that other load on the machine falls on both alike. Timings say what `fetal_jax.layers` should
-compile on a platform; they are no test. Depthwise: value | both gradients. Dense: gradient by the kernel, at once or
+compile on a platform; they are not a test. Depthwise: value | both gradients. Dense: gradient by the kernel, at once or
 in parts. Pointwise, transposed: gradient by the kernel. Up: value and gradients of the convolution of an up-sampled
 image beside a skip, concatenated or apart.
 """
 
 import argparse
 import functools
+import pathlib
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # a script finds its neighbours as a module does
 
 from fetal_jax.layers import conv, depthwise, upconv
 from fetal_jax.layers.resample import upsample_2x
@@ -94,8 +99,9 @@ def library_conv(x, w):
 
 
 def library_transposed(x, w):
-    turned, kwargs = jnp.flip(w, (0, 1)), {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
-    return jax.lax.conv_general_dilated(x, turned, (1, 1), ((1, 2), (1, 2)), lhs_dilation=(2, 2), **kwargs)
+    turned, layout = jnp.flip(w, (0, 1)), ("NHWC", "HWIO", "NHWC")
+    padding = ((1, 2), (1, 2))
+    return jax.lax.conv_general_dilated(x, turned, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=layout)
 
 
 def by_kernel(convolve):

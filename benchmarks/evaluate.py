@@ -1,6 +1,6 @@
 """What measuring costs beside the network: a run's test images segmented only, scored by Dice, and assessed in full.
 
-    python -m benchmarks.evaluate --workdir runs/hc18 [--images 200] [--rounds 5]
+    python benchmarks/evaluate.py --workdir runs/hc18 [--images 200] [--rounds 5]
 
 Images are decoded before and taken in turns until there are as many as asked for. A round does all three; the numbers
 are medians over the rounds. "over" is what assessing takes beyond 1.3 times the network's own time, an image.
@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Callable
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # also as a script by its path
-
 from absl import flags
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # a script finds its neighbours as a module does
 
 from fetal_jax.core import config as configs
 from fetal_jax.core.types import UserError

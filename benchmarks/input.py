@@ -1,6 +1,6 @@
 """Times the input pipeline, and against it torch.utils.data.DataLoader with Albumentations on the same images.
 
-    python -m benchmarks.input [--dataset fetal_phantom] [--peer-python PATH] [--json OUT]
+    python benchmarks/input.py [--dataset fetal_phantom] [--peer-python PATH] [--json OUT]
 
 Counts images with their masks that come out in batches, augmented as the thesis says (`augment="thesis"`).
 The peer is the python of an environment that has torch and albumentations; without it only ours is timed. It is timed
@@ -21,6 +21,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 from absl import flags
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # a script finds its neighbours as a module does
 
 from benchmarks.side_by_side import Side, interleaved, pin, ratio, worker
 from fetal_jax.core.types import UserError
@@ -86,7 +89,7 @@ def write_images(dataset: Dataset, images: NetImages, names: list[str], folder: 
 def peer_sides(python: str, folder: pathlib.Path, batch: int, workers: int) -> Iterator[dict[str, Side]]:
     """The peer's two ways, `memory` and `files`. Its process lives as long as the context."""
     if not pathlib.Path(python).is_file():
-        raise UserError(f"--peer-python {python} is no file: give the python of an environment with torch")
+        raise UserError(f"--peer-python {python} is not a file: give the python of an environment with torch")
     command = [python, "-W", "ignore", str(PEER), str(folder), str(batch), str(workers)]
     failure = f"--peer-python {python} fails: it needs torch and albumentations (see above)"
     quiet = {"NO_ALBUMENTATIONS_UPDATE": "1"}  # it would ask the network for its newest version

@@ -52,6 +52,13 @@ class InMemory(Dataset):
         return out["image"], out["mask"].long()
 
 
+def grey(path: pathlib.Path) -> np.ndarray:
+    """The pixels of a PNG file that this benchmark wrote."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert pixels is not None, path
+    return pixels
+
+
 class Files(Dataset):
     """PNG files, decoded each time."""
 
@@ -63,9 +70,7 @@ class Files(Dataset):
         return len(self.images)
 
     def __getitem__(self, i):
-        image = cv2.imread(str(self.images[i]), cv2.IMREAD_GRAYSCALE)[..., None]
-        mask = cv2.imread(str(self.masks[i]), cv2.IMREAD_GRAYSCALE)
-        out = self.transform(image=image, mask=mask)
+        out = self.transform(image=grey(self.images[i])[..., None], mask=grey(self.masks[i]))
         return out["image"], out["mask"].long()
 
 

@@ -18,6 +18,8 @@ import pathlib
 import platform
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +38,7 @@ SPACING_MM = (0.15, 0.15)
 BUDGET_MS = 5.0  # of all our metrics of a pair
 
 
-def our_run(case: str, height: int, width: int) -> round_server.Run:
+def our_run(case: str, height: int, width: int) -> Callable[[], dict[str, np.ndarray]]:
     prediction, labels = (mask.astype(np.uint8) for mask in masks(case, height, width))
     return lambda: surface(prediction, labels, 2, spacing_mm=SPACING_MM).values()
 
@@ -53,7 +55,7 @@ def peer_side(ask: Ask) -> Side:
 def peer_worker(python: str) -> contextlib.AbstractContextManager[Ask]:
     """Raises UserError if there is no such environment."""
     if not pathlib.Path(python).is_file():
-        raise UserError(f"--peer-python {python} is no file: run `make parity`, or give an environment with MONAI")
+        raise UserError(f"--peer-python {python} is not a file: run `make parity`, or give an environment with MONAI")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [str(python), "-W", "ignore", "-m", "benchmarks.metrics_peer"]
     return worker(command, f"--peer-python {python} fails: it needs torch and monai (see above)", {"PYTHONPATH": path})
@@ -70,7 +72,8 @@ def machine() -> str:
 def compare(case: str, args: argparse.Namespace, ask: Ask | None) -> dict:
     """A row of numbers. Raises UserError if both sides do not find the same."""
     run = our_run(case, args.height, args.width)
-    sides, row = {"ours": our_side(run)}, {"case": case}
+    sides = {"ours": our_side(run)}
+    row: dict[str, Any] = {"case": case}
     if ask:
         size = {"height": args.height, "width": args.width}
         facts = ask(json.dumps({"prepare": {"case": case, "threads": args.threads} | size}))

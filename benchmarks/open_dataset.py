@@ -15,12 +15,15 @@ import sys
 import cv2
 import numpy as np
 
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).parents[1])  # a script finds its neighbours as a module does
+
 from input_pipeline.dataset import prepare
 
 OPEN = """
 import json, pathlib, resource, sys, time
 from input_pipeline.dataset import Dataset
-from input_pipeline.deal import make_splits
+from input_pipeline.split_assignment import make_splits
 from input_pipeline.splits import Request
 start = time.perf_counter()
 dataset = Dataset("folder", pathlib.Path(sys.argv[1]))

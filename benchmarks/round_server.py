@@ -16,7 +16,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
+T = TypeVar("T")
 Run = Callable[[], object]  # one call, over when it returns
 Prepare = Callable[..., tuple[Run, dict]]  # what to call, and what there is to tell about it
 PAUSE = 0.05  # seconds in which the other side's threads, which spin for a while, fall asleep
@@ -33,8 +35,9 @@ def serve(prepare: Prepare, peak_mb: Callable[[], float] | None = None, refusals
     the peak memory of a turn; by default that of this process.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print is no answer
-    run, peak_mb = None, peak_mb or peak_resident_mb
+    os.dup2(2, 1)  # what libraries print is not a reply
+    run: Run | None = None
+    peak_mb = peak_mb or peak_resident_mb
     for line in sys.stdin:
         order = json.loads(line)
         try:
@@ -42,6 +45,8 @@ def serve(prepare: Prepare, peak_mb: Callable[[], float] | None = None, refusals
                 run = None  # frees the memory of what was prepared before
                 run, answer = prepare(**order["prepare"])
                 return_free_memory()
+            elif run is None:
+                raise Refusal("nothing was prepared: send an order to prepare first")
             else:
                 answer = turn(run, order["turn"], peak_mb)
         except (Refusal, ImportError, *refusals) as error:
@@ -55,7 +60,8 @@ def turn(run: Run, seconds: float, peak_mb: Callable[[], float]) -> dict[str, fl
     with contextlib.suppress(OSError):  # from here on the peak counts anew, where Linux lets us
         pathlib.Path("/proc/self/clear_refs").write_text("5")
     time.sleep(PAUSE)
-    times, begin = [], time.perf_counter()
+    times: list[float] = []
+    begin = time.perf_counter()
     while not times or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         run()
@@ -63,7 +69,7 @@ def turn(run: Run, seconds: float, peak_mb: Callable[[], float]) -> dict[str, fl
     return {"seconds": statistics.median(times), "calls": len(times), "peak_mb": peak_mb()}
 
 
-def timed(function: Callable) -> tuple[object, float]:
+def timed(function: Callable[[], T]) -> tuple[T, float]:
     """What a function returns, and the seconds that it took."""
     start = time.perf_counter()
     return function(), time.perf_counter() - start
@@ -78,7 +84,7 @@ def return_free_memory() -> None:
 
 def peak_resident_mb() -> float:
     """The largest resident memory of this process since it was reset, or ever where it cannot be."""
-    try:
-        return int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 2**10
-    except (OSError, TypeError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    with contextlib.suppress(OSError):
+        if found := re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text()):
+            return int(found[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

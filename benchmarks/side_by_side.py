@@ -39,11 +39,15 @@ def worker(command: Sequence[str], failure: str, environment: Mapping[str, str] 
     variables = os.environ | dict(environment or {})
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables)
 
+    orders, answers = process.stdin, process.stdout
+    assert orders is not None  # a pipe
+    assert answers is not None
+
     def ask(order: str = "") -> dict:
         with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            process.stdin.write(order + "\n" if order else "")
-            process.stdin.flush()
-        line = process.stdout.readline()
+            orders.write(order + "\n" if order else "")
+            orders.flush()
+        line = answers.readline()
         answer = json.loads(line) if line else {"error": failure}
         if "error" in answer:
             raise UserError(answer["error"])
@@ -54,14 +58,14 @@ def worker(command: Sequence[str], failure: str, environment: Mapping[str, str] 
             yield ask
         finally:
             with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+                orders.close()
 
 
 def interleaved(sides: Mapping[str, Side], rounds: int, seconds: float) -> dict[str, list[float]]:
     """What each side measures in each round; a first round, not counted, warms everything up."""
     for run in sides.values():
         run(seconds / 2)
-    measured = {name: [] for name in sides}
+    measured: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         for name in list(sides)[:: 1 if number % 2 else -1]:
             measured[name].append(sides[name](seconds))

@@ -1,12 +1,12 @@
-"""Can planted anomalies be told from masks that a network predicts, without a reference?
+"""Measures how well planted anomalies are detected from predicted masks, without a reference.
 
     python -m experiments.anomaly_phantom [--workdir runs/anomaly_phantom]
 
 Makes `fetal_phantom/anomalies` (130 subjects, both planes) and trains a small Attention U-Net of all structures on half
-of the subjects, normal and abnormal alike, where the workdir has no model yet: about 8 minutes on 2 CPU cores. Normals
-are fitted on the reference masks of the normal training subjects; the network's own error and the p-values are from the
-validation subjects; scored are the test subjects by their predicted masks, all images of a subject together. Writes
-`anomaly.json` and `anomaly_detector.json` into the workdir. A phantom is no clinical evidence.
+of the subjects, normal and abnormal alike, where the workdir has no model yet: about 8 minutes on 2 CPU cores. The
+normative model is fitted on reference masks of the normal training subjects; the network's own error and the p-values
+are from the validation subjects; scored are the test subjects by their predicted masks, all images of a subject
+together. Writes `anomaly.json` and `anomaly_detector.json` into the workdir. A phantom is not clinical evidence.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from experiments.anomaly_phantom_scores import NOTE, Case, fit, normals, result
+from experiments.anomaly_phantom_scores import NOTE, Case, fit, normative_model, result
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.features import describe
 from fetal_jax.anomaly.mismatch import mismatch_score
-from fetal_jax.anomaly.ood import looks
+from fetal_jax.anomaly.ood import image_statistics
 from fetal_jax.cli import main as cli
 from fetal_jax.core.errors import exit_code
 from fetal_jax.core.types import UserError
@@ -74,18 +74,18 @@ def cases(segmenter: Segmenter, dataset: Dataset, names: Sequence[str]) -> Itera
             record.about["ga_weeks"],
             describe(record.labels, classes, record.spacing_mm),
             describe(prediction, classes, record.spacing_mm),
-            looks(record.picture(), probs),
+            image_statistics(record.picture(), probs),
             float(np.mean(mismatch)),
         )
 
 
 def refusals(detector: Detector, segmenter: Segmenter, images: Sequence[np.ndarray]) -> dict[str, float]:
-    """The share of harmed images [h w] that the gate turns away."""
+    """The share of harmed images [h w] that the out-of-distribution detector turns away."""
     rng, shares = np.random.default_rng(0), {}
     for name, harm in HARM.items():
         harmed = [harm(image, rng) for image in images]
         answers = segmenter.probabilities(harmed)
-        verdicts = [detector.gate(looks(image, probs)) for image, probs in zip(harmed, answers, strict=True)]
+        verdicts = [detector.ood(image_statistics(image, probs)) for image, probs in zip(harmed, answers, strict=True)]
         shares[name] = float(np.mean([not verdict.inside for verdict in verdicts]))
     return shares
 
@@ -93,7 +93,7 @@ def refusals(detector: Detector, segmenter: Segmenter, images: Sequence[np.ndarr
 def show(found: dict) -> None:
     n_normal, n_anomalous = len(found["normal"]), len(found["anomalous"])
     print(f"{n_normal} normal and {n_anomalous} anomalous test subjects, {found['n_not_scored']} not scored;")
-    print(f"the gate refuses {found['images_refused']:.1%} of their images, and of")
+    print(f"the out-of-distribution detector refuses {found['images_refused']:.1%} of their images, and of")
     print("; ".join(f"{name} images {share:.0%}" for name, share in found["harmed_refused"].items()))
     print("AUROC by subject, 95 % interval:")
     titles = {
@@ -132,7 +132,7 @@ def work(workdir: pathlib.Path) -> None:
     detector = fit(training, validation, dataset.facts.classes)
     first = {name.partition("_")[0]: dataset[name].picture() for name in parts["test"]}
     harmed = {"harmed_refused": refusals(detector, segmenter, list(first.values()))}
-    found = result(detector, normals(training), test) | harmed
+    found = result(detector, normative_model(training), test) | harmed
     detector.save(workdir / "anomaly_detector.json")
     write_json(workdir / "anomaly.json", found)
     show(found)

@@ -1,4 +1,4 @@
-"""How well subjects with a planted anomaly are told from normal ones: the scores of experiments/anomaly_phantom.py."""
+"""Scores of experiments/anomaly_phantom.py: AUROC of subjects with a planted anomaly against normal ones."""
 
 import dataclasses
 import itertools
@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.normative import AnomalyScore, Normative
-from fetal_jax.anomaly.ood import Gate
+from fetal_jax.anomaly.normative import AnomalyScore, NormativeModel
+from fetal_jax.anomaly.ood import OODDetector
 from fetal_jax.evaluation.normative import of_kind
 
-NOTE = "Anomalies planted in simulated images. A phantom is no clinical evidence: nothing about patients follows."
+NOTE = "Anomalies planted in simulated images. A phantom is not clinical evidence: nothing about patients follows."
 KNOWN = ("ga_weeks", "subject", "plane")  # at the time of the scan, beside the image
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One image: what is known of it, and what the reference mask and the network's answer say in numbers."""
+    """One image: what is known of it, and the features of its reference mask and of the network's prediction."""
 
     subject: str
     plane: str
@@ -27,22 +27,22 @@ class Case:
     ga_weeks: float
     reference: dict[str, float]
     predicted: dict[str, float]
-    looks: dict[str, float]  # of the image and the answer, for the gate
+    statistics: dict[str, float]  # of the image and the prediction, for the out-of-distribution detector
     mismatch: float  # the thesis score, mean over the structures that the reference shows
 
 
-def normals(training: Sequence[Case]) -> Normative:
+def normative_model(training: Sequence[Case]) -> NormativeModel:
     """Fitted on the reference masks of the subjects without an anomaly."""
     normal = [case for case in training if case.anomaly == "none"]
-    return Normative.fit(*([getattr(case, key) for case in normal] for key in ("reference", *KNOWN)))
+    return NormativeModel.fit(*([getattr(case, key) for case in normal] for key in ("reference", *KNOWN)))
 
 
 def fit(training: Sequence[Case], validation: Sequence[Case], classes: Sequence[str]) -> Detector:
-    """Normals and gate of the training subjects; the network's error and the p-values of the validation subjects."""
+    """Fitted on the training subjects; the network's error, threshold and p-values are of the validation subjects."""
     pairs = ([getattr(case, key) for case in validation] for key in ("predicted", "reference", "plane"))
-    gate = Gate.fit([case.looks for case in training], [case.subject for case in training])
-    gate = gate.calibrated([case.looks for case in validation])
-    detector = Detector(tuple(classes), gate, normals(training).with_errors(*pairs))
+    ood = OODDetector.fit([case.statistics for case in training], [case.subject for case in training])
+    ood = ood.calibrated([case.statistics for case in validation])
+    detector = Detector(tuple(classes), ood, normative_model(training).with_errors(*pairs))
     unseen = [case for case in validation if case.anomaly == "none"]
     images = itertools.chain(*by_subject(detector, unseen).values())
     subjects = combined(detector, unseen).values()
@@ -54,7 +54,7 @@ def by_subject(detector: Detector, cases: Iterable[Case], *, told: bool = True) 
     scores = defaultdict(list)
     for case in cases:
         plane = case.plane if told else None
-        score = detector.score(case.looks, case.predicted, age=case.ga_weeks, plane=plane)
+        score = detector.score(case.statistics, case.predicted, age=case.ga_weeks, plane=plane)
         scores[case.subject].append(score)
     return scores
 
@@ -65,7 +65,7 @@ def combined(detector: Detector, cases: Iterable[Case], *, told: bool = True) ->
     return {subject: detector.normative.combine(found) for subject, found in scores.items()}
 
 
-def upper_bound(model: Normative, cases: Iterable[Case]) -> dict[str, float]:
+def upper_bound(model: NormativeModel, cases: Iterable[Case]) -> dict[str, float]:
     """Scores by subject from the reference masks, as if the network made no error."""
     scores = defaultdict(list)
     for case in cases:
@@ -86,7 +86,7 @@ def auroc(scores: dict[str, float], kinds: dict[str, str], kind: str = "") -> di
     return dict(zip(("auroc", "low", "high"), of_kind(scores, kinds, kind), strict=True))
 
 
-def result(detector: Detector, model: Normative, test: Sequence[Case]) -> dict:
+def result(detector: Detector, model: NormativeModel, test: Sequence[Case]) -> dict:
     """What `anomaly.json` holds."""
     kinds = {case.subject: case.anomaly for case in test}
     subjects = combined(detector, test)
@@ -107,7 +107,7 @@ def result(detector: Detector, model: Normative, test: Sequence[Case]) -> dict:
         "normal": sorted(score for name, score in known.items() if kinds[name] == "none"),
         "anomalous": sorted(score for name, score in known.items() if kinds[name] != "none"),
         "n_not_scored": len(scores) - len(known),
-        "images_refused": float(np.mean([not detector.gate(case.looks).inside for case in test])),
+        "images_refused": float(np.mean([not detector.ood(case.statistics).inside for case in test])),
         "tables": {
             name: {kind or "all": auroc(column, kinds, kind) for kind in ("", *named)}
             for name, column in columns.items()

@@ -39,7 +39,7 @@ Method = Callable[[Variables], np.ndarray]
 Checks = dict[str, dict[str, explain.Similarity]]  # by method, by block
 
 
-def methods(model, image: np.ndarray, layer: str, region: np.ndarray, frame: np.ndarray) -> dict[str, Method]:
+def methods(model, image: np.ndarray, layer: str | None, region: np.ndarray, frame: np.ndarray) -> dict[str, Method]:
     """The maps of an image by method, each a function of the network's variables."""
     fixed = image, CLASS_ID
     return {

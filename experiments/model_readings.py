@@ -91,7 +91,7 @@ The thesis on the trans-thalamic plane says 64, 128, 256 and 512 channels, 1024 
 parameters "when using a base channel size of 64". At its word that is twice as many. First the description and what it
 becomes with 512 channels at the bottom, without that level, and with separable convolutions; then the two nearest of
 all readings at base 64; then the four nearest at any base. At base 64 the nearest is 12 % off; 44 channels would
-fit. Among {count} readings some are always near, so that is no evidence for any of them.
+fit. Among {count} readings some are always near, so that is not evidence for any of them.
 """
 RESUNET = """## Attention-ResUNet, 14.7 million parameters and 45 GFLOPs?
 

@@ -158,7 +158,7 @@ def page(rows: list[Row], size: int) -> str:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=sorted(MODELS), help="default: all")
     parser.add_argument("--size", type=int, default=256, help="side of the image in pixels")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "model_table.md")
     args = parser.parse_args(arguments)

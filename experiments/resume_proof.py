@@ -70,13 +70,15 @@ def reached(workdir: pathlib.Path, where: str, lines: int) -> bool:
 def run_until(workdir: pathlib.Path, where: str, lines: int) -> None:
     """Starts the run and kills it, without a chance to clean up, as soon as it is where it should be."""
     process = subprocess.Popen(command(workdir), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = process.stderr
+    assert errors is not None  # a pipe
     while not reached(workdir, where, lines):
         if process.poll() is not None:
-            sys.exit(f"the run ended before it was in {where}:\n{process.stderr.read().decode()}")
+            sys.exit(f"the run ended before it was in {where}:\n{errors.read().decode()}")
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    process.stderr.close()
+    errors.close()
     print(f"killed in {where} after {sum(lines_of(workdir, s) for s in KILLS)} steps", flush=True)
 
 

@@ -47,7 +47,9 @@ def peer_worker(args: argparse.Namespace, against: str) -> contextlib.AbstractCo
     option = "--keras-python" if against == "keras" else "--peer-python"
     python = (args.keras_python if against == "keras" else None) or args.peer_python or ROOT / PARITY
     if not pathlib.Path(python).is_file():
-        raise UserError(f"{python} is no file: run `make parity`, or give {option} an environment that has {against}")
+        raise UserError(
+            f"{python} is not a file: run `make parity`, or give {option} an environment that has {against}"
+        )
     variables = {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'parity'}", "KERAS_BACKEND": "jax"}
     variables |= {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads)} | SHARED
     variables |= {"JAX_PLATFORMS": "cpu"} if args.platform == "cpu" else {}
@@ -82,7 +84,8 @@ def tasks(args: argparse.Namespace) -> list[Task]:
 
 def compare(pair: Pair, args: argparse.Namespace) -> list[dict]:
     """A row of numbers for each task."""
-    which, rows = {"model": pair.model, "options": pair.options}, {}
+    which = {"model": pair.model, "options": pair.options}
+    rows: dict[str, list[dict]] = {}
     print(f"\n{pair.model} {pair.options} against {pair.title}", flush=True)
     with tempfile.TemporaryDirectory() as cache:
         with our_worker(args, cache) as ours, peer_worker(args, pair.against) as peer:
@@ -99,7 +102,7 @@ def compare(pair: Pair, args: argparse.Namespace) -> list[dict]:
 
 
 def measure(pair: Pair, task: Task, ours: Ask, peer: Ask, args: argparse.Namespace) -> dict:
-    peaks = {"ours": [], "peer": []}
+    peaks: dict[str, list[float]] = {"ours": [], "peer": []}
     sides = {"ours": side(ours, peaks["ours"]), "peer": side(peer, peaks["peer"])}
     seconds = interleaved(sides, args.repeats, args.seconds)
     return {

@@ -15,7 +15,7 @@ MIB = 2**20
 # XLA would count otherwise.
 COUNTED_ON = ("cuda",)
 # Memory is planned before code is generated, so LLVM need not try hard.
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 
 
 def image_of(batch: int, space: Sequence[int], channels: int) -> jax.ShapeDtypeStruct:
@@ -55,7 +55,12 @@ def inference(model: nn.Module) -> Callable:
 def inference_mib(model: nn.Module, variables: dict[str, Any], image: jax.ShapeDtypeStruct) -> float:
     """Temporary memory of inference as XLA plans it on this platform, without weights, image and logits."""
     compiled = jax.jit(inference(model)).lower(variables, image).compile(compiler_options=QUICK)
-    return compiled.memory_analysis().temp_size_in_bytes / MIB
+    return temporary_bytes(compiled) / MIB
+
+
+def temporary_bytes(compiled: Any) -> int:
+    """Temporary memory of a compiled program, as XLA plans it."""
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 def saved_mib(model: nn.Module, variables: dict[str, Any], image: jax.ShapeDtypeStruct) -> float:
@@ -75,7 +80,8 @@ def saved_mib(model: nn.Module, variables: dict[str, Any], image: jax.ShapeDtype
     jaxpr = jax.make_jaxpr(backward)(variables["params"], others, image).jaxpr
     given = set(jaxpr.invars)
     kept = {variable for variable in jaxpr.outvars if isinstance(variable, Var) and variable not in given}
-    return sum(variable.aval.size * variable.aval.dtype.itemsize for variable in kept) / MIB
+    avals: list[Any] = [variable.aval for variable in kept]  # all of arrays
+    return sum(aval.size * aval.dtype.itemsize for aval in avals) / MIB
 
 
 def random_variables(variables: dict[str, Any], seed: int = 0) -> dict[str, Any]:

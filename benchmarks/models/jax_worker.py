@@ -1,6 +1,7 @@
 """Our side of benchmark.py, in a process of its own. See round_server.py for how it is spoken to."""
 
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,7 +50,7 @@ def prepare(model: str, options: dict, task: str, batch: int, size: int, platfor
     facts = {
         "compile_s": seconds,
         "parameters": model_costs.count(variables["params"]),
-        "temp_mb": compiled.memory_analysis().temp_size_in_bytes / 2**20,
+        "temp_mb": model_costs.temporary_bytes(compiled) / 2**20,
         "gflop": model_costs.gflop(*arguments),
         "forward_gflop": model_costs.gflop(model_costs.inference(network), variables, image),
     }

@@ -76,7 +76,7 @@ def fit_outline(outline: Bool[np.ndarray, "h w"]) -> Ellipse:
     ellipse = _fit(rows, columns)
     residual = np.sqrt(np.mean((ellipse.radius(rows, columns) - 1) ** 2))
     if not residual < MAX_RESIDUAL:
-        raise ValueError("is no ellipse outline: expected a closed thin curve, not a filled mask")
+        raise ValueError("is not the outline of an ellipse: expected a closed thin curve, not a filled mask")
     return ellipse
 
 
@@ -143,7 +143,7 @@ def _fit(rows: Real[np.ndarray, " n"], columns: Real[np.ndarray, " n"]) -> Ellip
     points = np.stack([columns, rows], axis=1).astype(np.float32)
     (x, y), diameters, degrees = cv2.fitEllipseDirect(points)
     if not min(diameters) > 1:  # a straight line, or NaN
-        raise ValueError("is no ellipse: its outline is a line")
+        raise ValueError("is not an ellipse: its outline is a line")
     return Ellipse((y, x), (diameters[0] / 2, diameters[1] / 2), float(np.deg2rad(degrees)))
 
 

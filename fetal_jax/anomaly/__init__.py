@@ -1,1 +1,1 @@
-"""Is this brain unlike normal ones? With a reference (mismatch.py) and without (the other files)."""
+"""Anomaly detection: how unlike normal brains one is, with a reference (mismatch.py) and without (the other files)."""

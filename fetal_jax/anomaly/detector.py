@@ -1,4 +1,4 @@
-"""Gate and normative model together: what travels with a network and scores its answers, or refuses to."""
+"""The anomaly detector of a network: an out-of-distribution detector and a normative model, in one file."""
 
 import dataclasses
 import json
@@ -11,19 +11,19 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from fetal_jax.anomaly.features import describe
-from fetal_jax.anomaly.normative import AnomalyScore, Normative, refused
-from fetal_jax.anomaly.ood import Gate, looks
+from fetal_jax.anomaly.normative import AnomalyScore, NormativeModel, not_scored
+from fetal_jax.anomaly.ood import OODDetector, image_statistics
 from fetal_jax.core.atomic import replacing_file
 from fetal_jax.core.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Detector:
-    """Scores one image from what a network says of it; no reference is needed."""
+    """Scores one image from the prediction of a network; no reference is needed."""
 
     classes: tuple[str, ...]  # of the network, by id, the background first
-    gate: Gate
-    normative: Normative
+    ood: OODDetector
+    normative: NormativeModel
 
     def __call__(
         self,
@@ -34,36 +34,36 @@ class Detector:
         age: float | None = None,
         plane: str | None = None,
     ) -> AnomalyScore:
-        """The anomaly score of an image and its class probabilities; NaN, with the reason, where the gate is closed."""
+        """The anomaly score of an image and its probabilities; NaN, with the reason, for one out of distribution."""
         vector = describe(probs.argmax(-1), self.classes, spacing_mm)
-        return self.score(looks(image, probs), vector, age=age, plane=plane)
+        return self.score(image_statistics(image, probs), vector, age=age, plane=plane)
 
     def score(
-        self, looks: Mapping[str, float], vector: Mapping[str, float], *, age: float | None, plane: str | None
+        self, statistics: Mapping[str, float], vector: Mapping[str, float], *, age: float | None, plane: str | None
     ) -> AnomalyScore:
-        """The same, of numbers that are known already: those of `gate.looks` and of `features.describe`."""
-        verdict = self.gate(looks)
-        return self.normative.score(vector, age, plane) if verdict.inside else refused(verdict.words)
+        """The same, of numbers that are known already: those of `ood.image_statistics` and of `features.describe`."""
+        verdict = self.ood(statistics)
+        return self.normative.score(vector, age, plane) if verdict.inside else not_scored(verdict.words)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes one JSON file, whole or not at all."""
+        """Writes one JSON file atomically."""
         with replacing_file(path) as partial:
             partial.write_text(json.dumps(self.to_dict()) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Detector":
-        """Raises UserError if the file is missing or is no detector."""
+        """Raises UserError if the file is missing or is not a detector."""
         try:
             return cls.from_dict(json.loads(pathlib.Path(path).read_text()))
         except FileNotFoundError:
             raise UserError(f"{path} is missing: fit an anomaly detector first") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is no anomaly detector ({error!r}): copy it again") from None
+            raise UserError(f"{path} is not an anomaly detector ({error!r}): copy it again") from None
 
     def to_dict(self) -> dict[str, Any]:
-        return {"classes": self.classes, "gate": self.gate.to_dict(), "normative": self.normative.to_dict()}
+        return {"classes": self.classes, "gate": self.ood.to_dict(), "normative": self.normative.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Detector":
-        gate, normative = Gate.from_dict(values["gate"]), Normative.from_dict(values["normative"])
-        return cls(tuple(values["classes"]), gate, normative)
+        ood, normative = OODDetector.from_dict(values["gate"]), NormativeModel.from_dict(values["normative"])
+        return cls(tuple(values["classes"]), ood, normative)

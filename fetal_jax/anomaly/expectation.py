@@ -1,4 +1,4 @@
-"""What is expected of one number at an age: a smooth centre and a smooth spread, both fitted robustly to normals.
+"""Expected value of one feature by age: a smooth centre and a smooth spread, fitted robustly to normal images.
 
 The centre is a quadratic by Huber's M-estimator (Robust estimation of a location parameter, Ann Math Statist
 1964;35:73-101); the spread is a line through the absolute residuals, as growth charts are made (Altman: Construction of
@@ -31,12 +31,12 @@ class Expectation:
     n: int  # normal subjects that it was fitted on
 
     def at(self, t: float) -> tuple[float, float]:
-        """Centre and spread of normals (one SD). No feature is below 0, also not beyond the ages of the fit."""
+        """Centre and spread of the cohort (one SD). No feature is below 0, also not beyond the ages of the fit."""
         centre, spread = (float(np.polynomial.polynomial.polyval(t, c)) for c in (self.centre, self.spread))
         return max(0.0, centre), max(spread, self.least_spread)
 
     def z(self, value: float, t: float) -> float:
-        """SDs from the centre, of a new normal: also the centre is uncertain, far more beyond the ages of the fit."""
+        """SDs from the centre, of a new image: the centre is uncertain too, far more so beyond the ages of the fit."""
         centre, spread = self.at(t)
         powers = t ** np.arange(len(self.centre))
         return (value - centre) / math.hypot(spread, math.sqrt(powers @ np.array(self.uncertainty) @ powers))
@@ -111,7 +111,7 @@ def robust(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
 def surprise(k: int, n: int, seen: bool) -> float:
     """How many SDs it is worth that a structure is seen, or not, where k of n normal images show it; signed.
 
-    The two-sided normal quantile of the rule-of-succession chance (k + 1) / (n + 2): few normals surprise little.
+    The two-sided normal quantile of the rule-of-succession chance (k + 1) / (n + 2): few normal images surprise little.
     """
     chance = (k + 1 if seen else n - k + 1) / (n + 2)
     return float((1 if seen else -1) * norm.isf(chance / 2))

@@ -1,4 +1,4 @@
-"""What a label map says in numbers: a row a structure (thesis, Table 4.4), and a vector an image for models.
+"""Features of a label map: one row per structure (thesis, Table 4.4), and one vector per image for models.
 
 Positions and sizes of the vector are in the head's own axes, the axes of its fitted ellipse, so that they stay what
 they are when the image is turned, mirrored or zoomed. Pixels are taken as square.
@@ -110,13 +110,14 @@ def _head_row(head: Ellipse | None, pixel_mm2: float) -> Structure:
     half_height, half_width = (
         math.hypot(a * math.cos(turn), b * math.sin(turn)) for turn in (head.angle - math.pi / 2, head.angle)
     )
-    corners = (row - half_height, column - half_width, row + half_height + 1, column + half_width + 1)
+    top, left = math.floor(row - half_height), math.floor(column - half_width)
+    bottom, right = math.floor(row + half_height + 1), math.floor(column + half_width + 1)
     return Structure(
         "head",
         True,
         area_px=round(math.pi * a * b),
         area_mm2=math.pi * a * b * pixel_mm2,
-        box=tuple(math.floor(corner) for corner in corners),
+        box=(top, left, bottom, right),
         centroid=head.centre,
         orientation=head.angle % math.pi,
         eccentricity=math.sqrt(1 - (b / a) ** 2),

@@ -1,4 +1,4 @@
-"""How far a prediction is from its reference: the thesis' anomaly score, and maps of where.
+"""Mismatch of a prediction and its reference: the thesis' anomaly score, and maps of where they differ.
 
 All of this needs the reference. Without an expert's mask of the same image it cannot run, so it cannot run in a clinic;
 and what it finds are errors of the network as much as anomalies of the brain. The score that needs no reference is in
@@ -22,7 +22,7 @@ def mismatch_score(
     pixel of it: inf, which no average swallows unseen. `classes` are names by id, the background first. Raises
     ValueError if the masks are of different sizes, or have an id that `classes` does not name.
     """
-    mismatch_map(prediction, reference)  # refuses other shapes
+    mismatch_map(prediction, reference)  # raises for other shapes
     _check_ids("prediction", prediction, len(classes))
     _check_ids("reference", reference, len(classes))
     scores = {}

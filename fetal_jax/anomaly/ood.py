@@ -1,8 +1,8 @@
-"""Is this an image like those of the training? One that is not gets no anomaly score: the score would mean nothing.
+"""Out-of-distribution (OOD) detection: is an image like those of the training? One that is not gets no anomaly score.
 
-Numbers of the image (grey values, sharpness, direction, layout) and of the network's answer (entropy, expected Dice)
-are compared to those of the training images by their Mahalanobis distance. Its covariance is shrunk as in Ledoit and
-Wolf: A well-conditioned estimator for large-dimensional covariance matrices, J Multivar Anal 2004;88:365-411.
+Statistics of the image (grey values, sharpness, direction, layout) and of the network's prediction (entropy, expected
+Dice) are compared to those of the training images by their Mahalanobis distance. Its covariance is shrunk as in Ledoit
+and Wolf: A well-conditioned estimator for large-dimensional covariance matrices, J Multivar Anal 2004;88:365-411.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ SIDE = 64  # pixels; finer detail is speckle, which is another one in every fram
 BINS = 8  # of the histogram of grey values
 GRID = 4  # cells a side of the layout
 FOLDS = 5
-ENOUGH_PX = 50_000  # of an answer, for its means
+ENOUGH_PX = 50_000  # of a prediction, for its means
 LEAST_SCALE = 0.01  # of a number that all training images share, such as their aspect ratio
 
 
@@ -35,7 +35,7 @@ class Verdict:
 
 
 def image_features(image: UInt8[np.ndarray, "h w"]) -> dict[str, float]:
-    """Numbers of the grey values: aspect ratio, histogram, sharpness, direction of the edges, layout."""
+    """Statistics of the grey values: aspect ratio, histogram, sharpness, direction of the edges, layout."""
     small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     columns, rows = (float(np.abs(np.diff(small, axis=axis)).mean()) for axis in (1, 0))
     bins = np.bincount(image.ravel() // (256 // BINS), minlength=BINS) / image.size
@@ -49,11 +49,11 @@ def image_features(image: UInt8[np.ndarray, "h w"]) -> dict[str, float]:
     }
 
 
-def answer_features(probs: Float[np.ndarray, "h w classes"]) -> dict[str, float]:
-    """Numbers of a network's answer, background first: how sure it is, and how much it finds.
+def prediction_features(probs: Float[np.ndarray, "h w classes"]) -> dict[str, float]:
+    """Statistics of a network's prediction, background first: how sure it is, and how much it finds.
 
-    Expected Dice is that of the answer to its own probabilities: 2 sum p / (n + sum p) over the foreground p and the n
-    pixels where it wins; 0 where it never does. Of a large image every so many pixels each way are looked at.
+    Expected Dice is that of the prediction and its own probabilities: 2 sum p / (n + sum p) over the foreground p and
+    the n pixels where it wins; 0 where it never does. Of a large image every so many pixels each way are looked at.
     """
     step = max(1, math.isqrt(probs.shape[0] * probs.shape[1] // ENOUGH_PX))
     p = probs[::step, ::step].astype(np.float64)
@@ -63,53 +63,57 @@ def answer_features(probs: Float[np.ndarray, "h w classes"]) -> dict[str, float]
     return {"entropy": float(entropy), "expected_dice": float(dice), "foreground": float(found.mean())}
 
 
-def looks(image: UInt8[np.ndarray, "h w"], probs: Float[np.ndarray, "h w classes"]) -> dict[str, float]:
-    """All numbers of an image and of the network's answer."""
-    return image_features(image) | answer_features(probs)
+def image_statistics(image: UInt8[np.ndarray, "h w"], probs: Float[np.ndarray, "h w classes"]) -> dict[str, float]:
+    """All statistics of an image and of the network's prediction, by name."""
+    return image_features(image) | prediction_features(probs)
 
 
 @dataclasses.dataclass(frozen=True)
-class Gate:
-    """Data only: `to_dict` gives what JSON can hold."""
+class OODDetector:
+    """A fitted detector. Data only: `to_dict` gives what JSON can hold."""
 
-    centre: dict[str, float]  # by number
+    centre: dict[str, float]  # by statistic
     scale: dict[str, float]
-    precision: tuple[tuple[float, ...], ...]  # of the scaled numbers
+    precision: tuple[tuple[float, ...], ...]  # of the scaled statistics
     threshold: float
     false_alarm: float  # the share of images like the training's that it turns away
 
     @classmethod
-    def fit(cls, vectors: Sequence[Mapping[str, float]], subjects: Sequence[str], false_alarm: float = 0.05) -> "Gate":
-        """Fits the numbers of training images, all of the same names.
+    def fit(
+        cls, vectors: Sequence[Mapping[str, float]], subjects: Sequence[str], false_alarm: float = 0.05
+    ) -> "OODDetector":
+        """Fits the statistics of training images, all of the same names.
 
         The threshold is the conformal quantile of distances to fits without the image's own subject. Raises UserError
         if there are too few images for that rate, or fewer subjects than FOLDS.
         """
-        from sklearn.model_selection import GroupKFold  # here: prediction asks a gate, and fits none
+        from sklearn.model_selection import GroupKFold  # imported here: prediction needs no scikit-learn
 
         if len(set(subjects)) < FOLDS:
-            raise UserError(f"{len(set(subjects))} subjects are too few for a gate: give at least {FOLDS}")
+            raise UserError(
+                f"{len(set(subjects))} subjects are too few for an out-of-distribution detector: give at least {FOLDS}"
+            )
         distances = []
         for fitted, left_out in GroupKFold(FOLDS).split(vectors, groups=subjects):
             part = cls._fit([vectors[i] for i in fitted], math.nan, false_alarm)
             distances += [part.distance(vectors[i]) for i in left_out]
         return cls._fit(vectors, _quantile(distances, false_alarm), false_alarm)
 
-    def calibrated(self, vectors: Sequence[Mapping[str, float]]) -> "Gate":
+    def calibrated(self, vectors: Sequence[Mapping[str, float]]) -> "OODDetector":
         """The same with the threshold at the conformal quantile of images that the network was not trained on."""
         distances = [self.distance(vector) for vector in vectors]
         return dataclasses.replace(self, threshold=_quantile(distances, self.false_alarm))
 
     @classmethod
-    def _fit(cls, vectors: Sequence[Mapping[str, float]], threshold: float, false_alarm: float) -> "Gate":
+    def _fit(cls, vectors: Sequence[Mapping[str, float]], threshold: float, false_alarm: float) -> "OODDetector":
         from sklearn.covariance import LedoitWolf
 
         names = list(vectors[0])
         table = np.array([[vector[name] for name in names] for vector in vectors])
         centre, scale = table.mean(0), np.maximum(table.std(0), LEAST_SCALE)
         precision = LedoitWolf(assume_centered=True).fit((table - centre) / scale).precision_
-        columns = (dict(zip(names, column.tolist(), strict=True)) for column in (centre, scale))
-        return cls(*columns, tuple(map(tuple, precision.tolist())), threshold, false_alarm)
+        centres, scales = (dict(zip(names, column.tolist(), strict=True)) for column in (centre, scale))
+        return cls(centres, scales, tuple(map(tuple, precision.tolist())), threshold, false_alarm)
 
     def distance(self, vector: Mapping[str, float]) -> float:
         """Mahalanobis distance to the training images."""
@@ -117,7 +121,7 @@ class Gate:
         return float(np.sqrt(z @ np.array(self.precision) @ z))
 
     def __call__(self, vector: Mapping[str, float]) -> Verdict:
-        """The verdict on the numbers of one image; numbers that are not finite are far off."""
+        """The verdict on the statistics of one image; one that is not finite is far off."""
         distance = self.distance(vector)
         inside = distance <= self.threshold
         z = self._z(vector)
@@ -133,7 +137,7 @@ class Gate:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Gate":
+    def from_dict(cls, values: Mapping[str, Any]) -> "OODDetector":
         return cls(**{**values, "precision": tuple(map(tuple, values["precision"]))})
 
 
@@ -143,6 +147,7 @@ def _quantile(distances: Sequence[float], false_alarm: float) -> float:
     if rank > len(distances):
         least = math.ceil(1 / false_alarm) - 1
         raise UserError(
-            f"{len(distances)} images are too few for a gate with {false_alarm:.1%} false alarms: give at least {least}"
+            f"{len(distances)} images are too few for an out-of-distribution detector with {false_alarm:.1%} false "
+            f"alarms: give at least {least}"
         )
     return sorted(distances)[rank - 1]

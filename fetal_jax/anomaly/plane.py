@@ -1,4 +1,4 @@
-"""What is normal in one imaging plane: which structures it shows, and the numbers of those that it does."""
+"""Normative model of one imaging plane: which structures it shows, and their expected features."""
 
 import dataclasses
 import math
@@ -66,6 +66,6 @@ class Plane:
 
 
 def _usual(feature: str, vectors: Sequence[Vector]) -> bool:
-    """Whether the structure of a feature is seen in most of these images; the size of one never seen is no feature."""
+    """Whether the structure of a feature is seen in most of these images: the size of one never seen says nothing."""
     flag = feature.split(".")[0] + SEEN
     return sum(vector.get(flag, 1.0) for vector in vectors) > len(vectors) / 2

@@ -1,4 +1,4 @@
-"""The region that a structure takes in an image: its parts, its moments, its outline."""
+"""Region of a structure in an image: its parts, its moments, its outline."""
 
 import dataclasses
 import math

@@ -17,7 +17,7 @@ OUTLINE = 4096  # points of an ellipse: 0.1 mm apart on a head
 
 @dataclasses.dataclass(frozen=True)
 class BlandAltman:
-    """Ready to draw: a point a pair, a line each at `bias`, `lower` and `upper`, with a band for its interval."""
+    """Ready to draw: one point per pair, a line each at `bias`, `lower` and `upper`, with a band for its interval."""
 
     means: Float[np.ndarray, " n"]
     differences: Float[np.ndarray, " n"]  # a - b
@@ -43,7 +43,7 @@ def bland_altman(a: Numbers, b: Numbers, level: float = 0.95) -> BlandAltman:
     """
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape:
-        raise ValueError(f"{a.size} values and {b.size} values are no pairs")
+        raise ValueError(f"{a.size} values and {b.size} values do not make pairs")
     known = ~np.isnan(a + b)
     differences, n = (a - b)[known], int(known.sum())
     bias = float(differences.mean()) if n else np.nan

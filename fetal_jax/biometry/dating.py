@@ -112,5 +112,5 @@ def z_score(chart: str, value_mm: float, ga_weeks: float) -> float:
     Raises ValueError for a name that is not of `growth.PUBLISHED`.
     """
     if chart not in growth.PUBLISHED:
-        raise ValueError(f"{chart!r} is no growth chart: choose from {', '.join(growth.PUBLISHED)}")
+        raise ValueError(f"{chart!r} is not a growth chart: choose from {', '.join(growth.PUBLISHED)}")
     return growth.PUBLISHED[chart].z(ga_weeks, value_mm)

@@ -41,7 +41,8 @@ PIXELS = (1.0, 1.0)  # a spacing in which mm are pixels
 NAN = float("nan")
 Labels = Integer[np.ndarray, "h w"]
 Mask = Bool[np.ndarray, "h w"]
-Spacing = Sequence[float] | Real[np.ndarray, "2"] | None
+KnownSpacing = Sequence[float] | Real[np.ndarray, "2"]
+Spacing = KnownSpacing | None
 
 
 def measure(labels: Labels, classes: Sequence[str], spacing_mm: Spacing) -> dict[str, float]:
@@ -51,7 +52,7 @@ def measure(labels: Labels, classes: Sequence[str], spacing_mm: Spacing) -> dict
     then only eccentricity, orientation and cephalic index have values, those of square pixels. The orientation is that
     of the head's long axis, from the column axis towards the row axis (clockwise on the screen), in [0, 180).
 
-    Raises ValueError for labels that are no class.
+    Raises ValueError for labels that are not a class.
     """
     return measure_in(head_ellipse(labels, classes, PIXELS), labels, classes, spacing_mm)
 
@@ -85,11 +86,8 @@ def known_spacing(spacing_mm: Spacing) -> Float[np.ndarray, "2"] | None:
     return spacing if np.all((spacing > 0) & np.isfinite(spacing)) else None
 
 
-def head_ellipse(labels: Labels, classes: Sequence[str], spacing_mm: Spacing) -> Ellipse | None:
-    """The head in mm, longer semi-axis first, as far as it is in the frame; None if none can be fitted.
-
-    `spacing_mm` has to be known.
-    """
+def head_ellipse(labels: Labels, classes: Sequence[str], spacing_mm: KnownSpacing) -> Ellipse | None:
+    """The head in mm, longer semi-axis first, as far as it is in the frame; None if none can be fitted."""
     check_labels(labels, classes)
     if not _mask(labels, classes, HEAD).any():
         return None
@@ -97,13 +95,13 @@ def head_ellipse(labels: Labels, classes: Sequence[str], spacing_mm: Spacing) ->
 
 
 def check_labels(labels: Labels, classes: Sequence[str]) -> None:
-    """Raises ValueError, in words, for labels that are no class."""
+    """Raises ValueError for labels that are not a class."""
     lowest, highest = int(labels.min(initial=0)), int(labels.max(initial=0))
     if lowest < 0 or highest >= len(classes):
         raise ValueError(f"labels reach from {lowest} to {highest}, but there are {len(classes)} classes")
 
 
-def _fit(mask: Mask, spacing_mm: Spacing) -> Ellipse | None:
+def _fit(mask: Mask, spacing_mm: KnownSpacing) -> Ellipse | None:
     try:
         return fit_mask(largest_component(mask)).in_mm(spacing_mm)
     except ValueError:  # too little border, or none of an ellipse
@@ -111,7 +109,7 @@ def _fit(mask: Mask, spacing_mm: Spacing) -> Ellipse | None:
 
 
 def _mask(labels: Labels, classes: Sequence[str], names: Sequence[str]) -> Mask:
-    """Where any of these classes is; nowhere for a name that is no class."""
+    """Where any of these classes is; nowhere for a name that is not a class."""
     wanted = np.zeros(256, np.uint8)
     wanted[[classes.index(name) for name in names if name in classes]] = 1
     return cv2.LUT(labels.astype(np.uint8, copy=False), wanted).view(bool)

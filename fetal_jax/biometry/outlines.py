@@ -23,7 +23,7 @@ Outline = Float[np.ndarray, "n 2"]  # rows and columns, mm
 
 
 def outline(mask: Bool[np.ndarray, "h w"], spacing_mm: Float[np.ndarray, "2"]) -> Outline:
-    """Points around all pieces of a mask, in mm; none of pieces below some 3 x 3 pixels, which are no measurement."""
+    """Points around all pieces of a mask, in mm; none of pieces below some 3 x 3 pixels, too few to measure."""
     if not mask.any():
         return np.zeros((0, 2))
     box = bounding_box(mask)

@@ -1,4 +1,4 @@
-"""Files and folders that are replaced whole or not at all, whatever fails while they are written, and held alone."""
+"""Atomic replacement of files and folders, whatever fails while they are written; and locks on them."""
 
 import contextlib
 import fcntl

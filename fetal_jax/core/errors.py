@@ -1,4 +1,4 @@
-"""How a program ends: 0 where it has done its work; 2, and one line, for what its user can put right."""
+"""Exit codes of programs: 0 for done; 2, and one line on stderr, for an error of the user."""
 
 import sys
 from collections.abc import Callable
@@ -13,13 +13,13 @@ def exit_code(program: str, work: Callable[[], None]) -> int:
     try:
         work()
     except UserError as error:
-        return _refuse(program, str(error))
+        return _report(program, str(error))
     except OSError as error:
         remedy = "check the path, its rights and the disk"
-        return _refuse(program, f"{error.filename or 'a file'}: {error.strerror or error}: {remedy}")
+        return _report(program, f"{error.filename or 'a file'}: {error.strerror or error}: {remedy}")
     return DONE
 
 
-def _refuse(program: str, reason: str) -> int:
+def _report(program: str, reason: str) -> int:
     print(f"{program}: {' '.join(reason.split())}", file=sys.stderr)
     return USER_ERROR

@@ -1,4 +1,4 @@
-"""The one mesh: batches are split over its devices, states are copied to each of them.
+"""Sharding over one mesh of devices: batches are split over its devices, states are copied to each of them.
 
 BatchNorm under a sharded `jit` sees the whole batch, so N devices compute what one does.
 """
@@ -43,7 +43,7 @@ def copied_to(mesh: Mesh) -> NamedSharding:
 
 
 def check_divisible(mesh: Mesh, **counts: int) -> None:
-    """Raises UserError naming the config key whose number of images cannot be dealt evenly to the devices."""
+    """Raises UserError naming the config key whose number of images cannot be split evenly over the devices."""
     for key, count in counts.items():
         if count % mesh.size:
             raise UserError(f"{key} is {count}: it must be a multiple of the {mesh.size} devices")

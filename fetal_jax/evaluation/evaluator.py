@@ -14,13 +14,13 @@ from jaxtyping import Float
 
 from fetal_jax.anatomy.ellipse import Ellipse
 from fetal_jax.anomaly.features import Structure, describe, describe_rows, features_in
-from fetal_jax.anomaly.ood import looks
+from fetal_jax.anomaly.ood import image_statistics
 from fetal_jax.biometry.measures import PIXELS, head_ellipse, known_spacing, measure_in
 from fetal_jax.evaluation.scores import Labelled, Probabilities, Scored, answers, count_labels, stack
 from fetal_jax.evaluation.uncertainty import expected_dice
 from fetal_jax.metrics.overlap import Counts
+from fetal_jax.metrics.pixel_histogram import PixelHistogram, pixel_histogram
 from fetal_jax.metrics.surface import Pool, Surface, surface
-from fetal_jax.metrics.tally import Tally, tally
 
 WORKERS = 2  # measure while the network runs: NumPy, SciPy and OpenCV let go of the interpreter
 WAITING = 4  # images whose probabilities are held at a time
@@ -68,7 +68,7 @@ class Measured:
     case: Case
     answer: Comparison
     cleaned: Comparison | None  # of the post-processed labels
-    tally: Tally
+    tally: PixelHistogram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Assessment:
 
     scored: Scored
     cleaned: Scored | None
-    tally: Tally
+    tally: PixelHistogram
     expected_dice: Float[np.ndarray, "images foreground"]
     predicted: tuple[Anatomy, ...]
     reference: tuple[Anatomy, ...]
@@ -101,7 +101,7 @@ def look(probabilities: Probabilities, records: Iterable[Labelled], classes: Seq
     def of(case: tuple[Labelled, np.ndarray]) -> tuple[str, Numbers, Numbers, Mapping[str, Any]]:
         record, probs = case
         features = describe(record.labels, classes, record.spacing_mm)
-        return record.subject, features, looks(record.image[..., 0], probs), record.about
+        return record.subject, features, image_statistics(record.image[..., 0], probs), record.about
 
     return Looked(*zip(*in_order(of, answers(probabilities, records, classes)), strict=True))
 
@@ -149,14 +149,14 @@ def measured(record: Labelled, probs: np.ndarray, classes: Sequence[str], clean:
         expected_dice=expected_dice(probs, shown),
         predicted=anatomy(shown, classes, record.spacing_mm),
         reference=anatomy(record.labels, classes, record.spacing_mm),
-        looks=looks(record.image[..., 0], probs) if labels.ndim == 2 else {},
+        looks=image_statistics(record.image[..., 0], probs) if labels.ndim == 2 else {},
         about=record.about,
     )
     return Measured(
         case,
         answer=compared(labels, record, len(classes)),
         cleaned=None if cleaned is None else compared(cleaned, record, len(classes)),
-        tally=tally(probs, record.labels),
+        tally=pixel_histogram(probs, record.labels),
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.normative import AnomalyScore, Normative, refused
-from fetal_jax.anomaly.ood import Gate
+from fetal_jax.anomaly.normative import AnomalyScore, NormativeModel, not_scored
+from fetal_jax.anomaly.ood import OODDetector
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.evaluator import Assessment, Looked
 from fetal_jax.evaluation.payload import plain
@@ -36,8 +36,8 @@ def fit(training: Looked, validation: Assessment | None, classes: Sequence[str])
         [column[i] for i in normal] for column in (training.features, training.subjects, training.about)
     )
     try:
-        model = Normative.fit(features, known(about, "ga_weeks"), subjects, known(about, "plane"))
-        gate = Gate.fit(training.looks, training.subjects)
+        model = NormativeModel.fit(features, known(about, "ga_weeks"), subjects, known(about, "plane"))
+        gate = OODDetector.fit(training.looks, training.subjects)
     except UserError:  # too few
         return None
     detector = Detector(tuple(classes), gate, model)
@@ -45,7 +45,7 @@ def fit(training: Looked, validation: Assessment | None, classes: Sequence[str])
 
 
 def _calibrated(detector: Detector, validation: Assessment) -> Detector:
-    gate, model = detector.gate, detector.normative
+    gate, model = detector.ood, detector.normative
     with contextlib.suppress(UserError):  # too few for its rate: then the threshold of the training images stays
         gate = gate.calibrated(validation.looks)
     keep = [i for i, about in enumerate(validation.about) if is_normal(about) and _knows_plane(model, about)]
@@ -64,7 +64,7 @@ def is_normal(about: Mapping[str, Any]) -> bool:
     return about.get("anomaly", NONE) == NONE
 
 
-def _knows_plane(model: Normative, about: Mapping[str, Any]) -> bool:
+def _knows_plane(model: NormativeModel, about: Mapping[str, Any]) -> bool:
     """Whether the training part has normals of an image's plane."""
     return "plane" not in about or about["plane"] in model.planes
 
@@ -74,7 +74,9 @@ def known(about: Sequence[Mapping[str, Any]], key: str) -> list | None:
     return [each[key] for each in about] if about and all(key in each for each in about) else None
 
 
-def by_subject(model: Normative, scores: Iterable[AnomalyScore], subjects: Sequence[str]) -> dict[str, AnomalyScore]:
+def by_subject(
+    model: NormativeModel, scores: Iterable[AnomalyScore], subjects: Sequence[str]
+) -> dict[str, AnomalyScore]:
     """The score of each subject, over all its images."""
     images: dict[str, list[AnomalyScore]] = {}
     for subject, each in zip(subjects, scores, strict=True):
@@ -88,7 +90,7 @@ def of_test(detector: Detector, test: Assessment) -> dict[str, Any]:
     images = [
         detector.score(seen, anatomy.features, age=about.get("ga_weeks"), plane=about.get("plane"))
         if _knows_plane(detector.normative, about)
-        else refused(f"there are no normals of plane {about['plane']}")
+        else not_scored(f"there are no normals of plane {about['plane']}")
         for seen, anatomy, about in cases
     ]
     subjects = by_subject(detector.normative, images, test.scored.subjects)

@@ -11,7 +11,7 @@ from fetal_jax.evaluation.evaluator import Assessment
 from fetal_jax.evaluation.paired_selection import Choice
 from fetal_jax.metrics import curves
 from fetal_jax.metrics.overlap import overall
-from fetal_jax.metrics.tally import Tally
+from fetal_jax.metrics.pixel_histogram import PixelHistogram
 
 
 def of_scores(assessment: Assessment) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def of_scores(assessment: Assessment) -> dict[str, Any]:
     }
 
 
-def _curves(tally: Tally, classes: Sequence[str]) -> dict[str, Any]:
+def _curves(tally: PixelHistogram, classes: Sequence[str]) -> dict[str, Any]:
     kinds = {
         "roc": (curves.roc(tally), curves.auc_roc(tally)),
         "pr": (curves.precision_recall(tally), curves.auc_pr(tally)),
@@ -39,7 +39,7 @@ def _curves(tally: Tally, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _calibration(tally: Tally) -> dict[str, Any]:
+def _calibration(tally: PixelHistogram) -> dict[str, Any]:
     bins = curves.reliability(tally)
     rows = zip(bins.confidence, bins.accuracy, bins.share, strict=True)
     return {

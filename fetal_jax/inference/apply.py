@@ -11,7 +11,7 @@ from fetal_jax.core import logits as classes
 from fetal_jax.core.sharding import compiler_options, copied_to, split_over
 from fetal_jax.core.types import Array, Variables
 from fetal_jax.inference.tta import Predict
-from fetal_jax.models.mc_dropout import draw
+from fetal_jax.models.mc_dropout import apply_with_dropout
 from input_pipeline.augment import median_blur
 from input_pipeline.letterbox import Geometry, to_range
 
@@ -35,7 +35,7 @@ def make_dropout_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Callable[
     """Compiled (key, variables, images [b *space c]) -> class probabilities of one draw of the dropout."""
 
     def predict(key: jax.Array, variables: Variables, images: Array) -> jax.Array:
-        logits = draw(model, variables, images, key)
+        logits = apply_with_dropout(model, variables, images, key)
         return classes.with_background(classes.probabilities(logits))
 
     whole = copied_to(mesh)

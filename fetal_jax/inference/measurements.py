@@ -11,7 +11,7 @@ from jaxtyping import Float
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.features import describe
 from fetal_jax.anomaly.normative import AGE
-from fetal_jax.anomaly.ood import looks
+from fetal_jax.anomaly.ood import image_statistics
 from fetal_jax.biometry.dating import gestational_age
 from fetal_jax.biometry.measures import known_spacing, measure
 from fetal_jax.inference.segmenter import ModelCard, Segmentation
@@ -74,7 +74,7 @@ def _anomaly(
         missing = "nothing is known of what is normal" if detector is None else "needs --ga-weeks"
         return {"anomaly_score": "", "anomaly_p": "", "anomaly": missing}
     vector = describe(answer.labels, card.facts.classes, spacing_mm)
-    score = detector.score(looks(_grey(image), answer.probs), vector, age=weeks, plane=None)
+    score = detector.score(image_statistics(_grey(image), answer.probs), vector, age=weeks, plane=None)
     return {"anomaly_score": _cell(score.score), "anomaly_p": _cell(score.p_value), "anomaly": score.words}
 
 

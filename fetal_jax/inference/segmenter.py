@@ -29,7 +29,7 @@ from fetal_jax.inference.apply import make_dropout_predict, make_predict, networ
 from fetal_jax.inference.inferers import Square, Tiles, View
 from fetal_jax.inference.tta import PLAIN, Look, Predict, averaged, looks
 from fetal_jax.models import build_model
-from fetal_jax.models.mc_dropout import has_draws
+from fetal_jax.models.mc_dropout import has_dropout
 
 MM3_PER_ML = 1000
 
@@ -128,7 +128,7 @@ class Segmenter:
         """
         card, model = self.card, build_model(**self.card.model)
         image = np.zeros((1, *(card.size,) * card.facts.dims, card.facts.channels), np.float32)
-        if not has_draws(model, self._variables, image):
+        if not has_dropout(model, self._variables, image):
             raise UserError(f"{card.model['name']} has no dropout to draw from: set model.dropout and train it again")
         predict, key = make_dropout_predict(model, _mesh(self._batch_size)), jax.random.key(seed)
         return [self._with(predict=functools.partial(predict, rngs.step_key(key, "dropout", i))) for i in range(n)]

@@ -1,5 +1,6 @@
 """Attention blocks that re-weight a feature map: by channel (SE, ECA), by row and column, by pixel (gate)."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -11,8 +12,8 @@ from jaxtyping import Float
 from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import ConvUnit
 from fetal_jax.layers.conv import Conv
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.norm import BatchNorm
-from fetal_jax.layers.tap import tap
 
 
 class SqueezeExcite(nn.Module):
@@ -28,10 +29,10 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        kwargs = {"size": 1, "use_bias": self.use_bias, "kernel_init": self.kernel_init}
+        dense = functools.partial(Conv, size=1, use_bias=self.use_bias, kernel_init=self.kernel_init)
         z = jnp.mean(x, axis=(1, 2), keepdims=True)
-        z = self.activation(Conv(self.hidden, name="reduce", **kwargs)(z))
-        return x * jax.nn.sigmoid(Conv(x.shape[-1], name="expand", **kwargs)(z))
+        z = self.activation(dense(self.hidden, name="reduce")(z))
+        return x * jax.nn.sigmoid(dense(x.shape[-1], name="expand")(z))
 
 
 class CoordinateAttention(nn.Module):
@@ -45,8 +46,8 @@ class CoordinateAttention(nn.Module):
         h, c = x.shape[1], x.shape[-1]
         rows = jnp.mean(x, axis=2, keepdims=True)  # [b h 1 c], Eq. 4
         columns = jnp.mean(x, axis=1, keepdims=True).swapaxes(1, 2)  # [b w 1 c], Eq. 5
-        f = jnp.concatenate([rows, columns], axis=1)  # Eq. 6
-        f = Conv(max(1, c // self.reduction), size=1, name="shared")(f)
+        joint = jnp.concatenate([rows, columns], axis=1)  # Eq. 6
+        f = Conv(max(1, c // self.reduction), size=1, name="shared")(joint)
         f = jax.nn.relu(BatchNorm(self.bn_momentum, name="bn")(f, train=train))  # Eq. 7
         gate_h = jax.nn.sigmoid(Conv(c, size=1, name="gate_h")(f[:, :h]))  # Eq. 8
         gate_w = jax.nn.sigmoid(Conv(c, size=1, name="gate_w")(f[:, h:])).swapaxes(1, 2)  # Eq. 9
@@ -98,4 +99,4 @@ class AttentionGate(nn.Module):
 
         hidden = max(1, skip.shape[-1] // 2)
         joint = jax.nn.relu(pointwise("skip", skip, hidden) + pointwise("gate", gate, hidden))
-        return skip * tap(self, "spatial_attention", jax.nn.sigmoid(pointwise("psi", joint, 1)))
+        return skip * record_intermediate(self, "spatial_attention", jax.nn.sigmoid(pointwise("psi", joint, 1)))

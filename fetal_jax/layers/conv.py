@@ -39,7 +39,7 @@ def conv(
         return pointwise(x, kernel[(0,) * dims])
     if dims == 3 and stride == dilation == groups == 1 and all(size % 2 for size in kernel.shape[:dims]):
         return jax.lax.platform_dependent(x, kernel, cpu=conv_by_slices, default=_conv_same)
-    library = functools.partial(
+    library: Callable[..., jax.Array] = functools.partial(
         jax.lax.conv_general_dilated,
         window_strides=(stride,) * dims,
         padding=tuple(edges),

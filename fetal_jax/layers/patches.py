@@ -1,14 +1,30 @@
-"""Linear changes of resolution between tokens and their neighbours or pixels, and what transformers are built of.
+"""Layers of vision transformers: linear, layer normalisation, patch merging and patch expanding.
 
 Sources: Liu et al., "Swin Transformer", ICCV 2021, §3.1 (merging); Cao et al., "Swin-Unet", 2021, §3.5 (expanding).
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.core.types import Array
-from fetal_jax.layers.linear import Linear
+from fetal_jax.layers.conv import plus_bias
 from fetal_jax.layers.norm import TORCH_EPSILON
+
+# Swin's code truncates this normal at ±2, which is a hundred standard deviations out.
+small_normal = nn.initializers.normal(0.02)
+
+
+class Linear(nn.Module):
+    """A linear layer in the precision of its input; parameters `kernel` [c features] and `bias` [features]."""
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*any c"]) -> Float[Array, "*any c2"]:
+        y = jnp.dot(x, self.param("kernel", small_normal, (x.shape[-1], self.features)).astype(x.dtype))
+        return plus_bias(y, self.param("bias", nn.initializers.zeros, (self.features,))) if self.use_bias else y
 
 
 def layer_norm(x: Float[Array, "*any c"], name: str) -> Float[Array, "*any c"]:

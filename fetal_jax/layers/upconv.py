@@ -62,7 +62,7 @@ def conv_in_phases(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i c"]) 
     phases = [_folded(_folded(kernel, 0, p), 1, q) for p in (0, 1) for q in (0, 1)]
     joint = jnp.concatenate(phases, axis=-1)
     layout = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(x, joint, (1, 1), ((1, 1), (1, 1)), dimension_numbers=layout)
+    y = jax.lax.conv_general_dilated(jnp.asarray(x), joint, (1, 1), ((1, 1), (1, 1)), dimension_numbers=layout)
     parts = [y[:, p : p + h, q : q + w, (2 * p + q) * c : (2 * p + q + 1) * c] for p in (0, 1) for q in (0, 1)]
     rows = [jnp.concatenate(parts[2 * p : 2 * p + 2], axis=-1) for p in (0, 1)]
     return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, c)

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import plus_bias
-from fetal_jax.layers.linear import Linear, small_normal
+from fetal_jax.layers.patches import Linear, small_normal
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
 
 APART = -100.0  # added to the score of two tokens that must not see each other, as in the authors' code
@@ -38,7 +38,7 @@ def unpartition(x: Float[Array, "b n t c"], space: tuple[int, int]) -> Float[Arr
 def pieces(space: tuple[int, int], window: int, shift: tuple[int, int]) -> Int[np.ndarray, "n t"]:
     """Which piece of the image each token of a rolled map is of. Tokens of one window that differ met by wrapping."""
     below, right = (np.arange(n) >= n - by for n, by in zip(space, shift, strict=True))
-    return partition(2 * below[None, :, None] + right[None, None], window)[0]
+    return np.asarray(partition(2 * below[None, :, None] + right[None, None], window)[0])
 
 
 def relative_bias(table: Float[Array, "r r heads"]) -> Float[Array, "heads t t"]:
@@ -58,9 +58,9 @@ class WindowAttention(nn.Module):
     """Multi-head self-attention within windows, with a learnt bias for each offset (Eq. 4).
 
     `shifted` windows begin half a window further down and to the right, and the map wraps around (§3.2, "efficient
-    batch computation"); along an axis that one window covers nothing is shifted. A map whose sides are no multiples of
-    the window is filled up with zeros below and to the right. The paper does not say so, nor whether other tokens see
-    that padding: they do, as in torchvision and in the authors' detection code. Scores and softmax are float32.
+    batch computation"); along an axis that one window covers nothing is shifted. A map whose sides are not multiples
+    of the window is filled up with zeros below and to the right. The paper does not say so, nor whether other tokens
+    see that padding: they do, as in torchvision and in the authors' detection code. Scores and softmax are float32.
     """
 
     heads: int
@@ -74,7 +74,7 @@ class WindowAttention(nn.Module):
         qkv = Linear(3 * c, use_bias=False, name="qkv")(x)
         bias = self.param("qkv_bias", nn.initializers.zeros, (3 * c,))
         qkv = plus_bias(pad_to_multiple(qkv, self.window), bias)
-        space = qkv.shape[1:3]
+        space = qkv.shape[1], qkv.shape[2]
         down, right = (self.window // 2 if self.shifted and n > self.window else 0 for n in space)
         qkv = jnp.roll(qkv, (-down, -right), (1, 2)).reshape(b, *space, 3, self.heads, c // self.heads)
         y = self._attend(partition(qkv, self.window), pieces(space, self.window, (down, right)))
@@ -89,7 +89,7 @@ class WindowAttention(nn.Module):
         scores = jnp.einsum("bnqhd,bnkhd->bnhqk", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
         scores = scores + relative_bias(table)
         if piece.any():
-            piece = jnp.asarray(piece)
-            scores = scores + jnp.where(piece[:, None, :, None] == piece[:, None, None, :], 0.0, APART)
+            of = jnp.asarray(piece)
+            scores = scores + jnp.where(of[:, None, :, None] == of[:, None, None, :], 0.0, APART)
         y = jnp.einsum("bnhqk,bnkhd->bnqhd", jax.nn.softmax(scores).astype(v.dtype), v)
         return y.reshape(*y.shape[:3], -1)

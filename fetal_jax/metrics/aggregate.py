@@ -1,9 +1,9 @@
-"""Three averages of the same values, always side by side.
+"""Averages of metrics over images, subjects and pixels, always side by side.
 
 per_image    the value of each image, then the mean over images;
 per_subject  the mean over the images of each subject, then the mean over subjects;
 pooled       the counts of all images added up, then one score.
-They differ, by tens of points for small structures, so one of them alone is no result.
+They differ, by tens of points for small structures, so one of them alone is not a result.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def aggregate(
     subjects: Sequence[str],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """The summary of a test set, of whatever was measured on each image.
+    """The summary of a test set, from the values of each image.
 
     Args:
       values: of each image and foreground class, by metric; NaN: undefined there.
@@ -53,7 +53,8 @@ def aggregate(
 def absent(counts: Counts, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """On how many images a structure is not there: {class: {"reference" | "prediction" | "both": images}}.
 
-    `counts` have shape [images classes]. "reference": in the prediction only, an invention; "prediction": a miss.
+    `counts` have shape [images classes]. "reference": in the prediction only, a false positive; "prediction": a
+    miss.
     """
     reference, prediction = counts.tp + counts.fn == 0, counts.tp + counts.fp == 0
     cases = {

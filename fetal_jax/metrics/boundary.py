@@ -1,4 +1,4 @@
-"""The boundary of a mask, and how far two boundaries lie apart: exact, in double precision, in any number of axes."""
+"""Boundaries of masks and the distances between them: exact, in double precision, in any number of axes."""
 
 import dataclasses
 

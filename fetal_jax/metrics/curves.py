@@ -1,4 +1,4 @@
-"""Curves and numbers from a tally of pixels: ROC, precision-recall, calibration, confusion. On the host."""
+"""Curves and summary numbers from a pixel histogram: ROC, precision-recall, calibration, confusion. On the host."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from fetal_jax.metrics.tally import Tally, bin_edges, on_host
+from fetal_jax.metrics.pixel_histogram import PixelHistogram, bin_edges, on_host
 
 POINTS = 200  # of a curve to draw
 
@@ -32,58 +32,58 @@ class Reliability:
     share: np.ndarray  # of all pixels
 
 
-def roc(tally: Tally) -> tuple[Curve, ...]:
+def roc(histogram: PixelHistogram) -> tuple[Curve, ...]:
     """The receiver operating characteristic of each foreground class, in at most POINTS + 1 points."""
-    return tuple(_thinned(*_roc(tp, fp)) for tp, fp in _steps(tally))
+    return tuple(_thinned(*_roc(tp, fp)) for tp, fp in _steps(histogram))
 
 
-def precision_recall(tally: Tally) -> tuple[Curve, ...]:
+def precision_recall(histogram: PixelHistogram) -> tuple[Curve, ...]:
     """The precision-recall curve of each foreground class, in at most POINTS + 1 points."""
-    return tuple(_thinned(*_precision_recall(tp, fp)) for tp, fp in _steps(tally))
+    return tuple(_thinned(*_precision_recall(tp, fp)) for tp, fp in _steps(histogram))
 
 
-def auc_roc(tally: Tally) -> Float[np.ndarray, " foreground"]:
+def auc_roc(histogram: PixelHistogram) -> Float[np.ndarray, " foreground"]:
     """Area under the ROC curve; pixels of one bin are ties (trapezoid). NaN: the class is nowhere or everywhere."""
-    rates = [_roc(tp, fp) for tp, fp in _steps(tally)]
+    rates = [_roc(tp, fp) for tp, fp in _steps(histogram)]
     return np.array([np.trapezoid(y, x) if x.size else np.nan for x, y in rates])
 
 
-def auc_pr(tally: Tally) -> Float[np.ndarray, " foreground"]:
+def auc_pr(histogram: PixelHistogram) -> Float[np.ndarray, " foreground"]:
     """Average precision: precision at each threshold by the recall that it gains. NaN: the class is nowhere."""
-    rates = [_precision_recall(tp, fp) for tp, fp in _steps(tally)]
+    rates = [_precision_recall(tp, fp) for tp, fp in _steps(histogram)]
     return np.array([np.sum(np.diff(recall) * precision[1:]) if recall.size else np.nan for recall, precision in rates])
 
 
-def reliability(tally: Tally) -> Reliability:
+def reliability(histogram: PixelHistogram) -> Reliability:
     """How often the most likely class is right, by how sure the network is of it."""
-    host = on_host(tally)
+    host = on_host(histogram)
     number = np.where(host.bin_pixels == 0, np.nan, host.bin_pixels)
     return Reliability(host.bin_confidence / number, host.bin_correct / number, host.bin_pixels / host.pixels)
 
 
-def ece(tally: Tally) -> float:
+def ece(histogram: PixelHistogram) -> float:
     """Expected calibration error (Guo et al. 2017, Eq. 3): mean distance of confidence and accuracy over pixels."""
-    bins = reliability(tally)
+    bins = reliability(histogram)
     return float(np.nansum(bins.share * np.abs(bins.accuracy - bins.confidence)))
 
 
-def brier(tally: Tally) -> float:
+def brier(histogram: PixelHistogram) -> float:
     """Half the squared error of all classes (Brier 1950), so that 1 is the worst; of two classes (p - y)²."""
-    return float(on_host(tally).brier / tally.pixels)
+    return float(on_host(histogram).brier / histogram.pixels)
 
 
-def confusion(tally: Tally) -> Float[np.ndarray, "classes classes"]:
+def confusion(histogram: PixelHistogram) -> Float[np.ndarray, "classes classes"]:
     """The share of each reference class (row) that is predicted as each class; NaN where the reference has none."""
-    pixels = on_host(tally).confusion
+    pixels = on_host(histogram).confusion
     total = pixels.sum(1, keepdims=True)
     return pixels / np.where(total == 0, np.nan, total)
 
 
-def _steps(tally: Tally) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _steps(histogram: PixelHistogram) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Of each class: true and false positives as the threshold falls bin by bin from above 1 to 0, [BINS + 1] each."""
-    host = on_host(tally)
+    host = on_host(histogram)
     for hits, alarms in zip(host.positives, host.negatives, strict=True):
-        yield tuple(np.append(0.0, np.cumsum(pixels[::-1])) for pixels in (hits, alarms))
+        yield np.append(0.0, np.cumsum(hits[::-1])), np.append(0.0, np.cumsum(alarms[::-1]))
 
 
 def _roc(tp: np.ndarray, fp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

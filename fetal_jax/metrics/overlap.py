@@ -51,8 +51,8 @@ def scores(counts: Counts) -> dict[str, np.ndarray]:
     Accuracy, precision, recall, Jaccard and Dice are SS_CASE_UNet, Eq. 14-18. F1, the harmonic mean of precision and
     recall, is Dice by another name. The relative area error |P - G| / G may exceed 1; it is undefined (NaN) where the
     reference G is empty. Specificity is undefined where the reference fills the image.
-    Where a class is absent from both prediction and reference its scores are undefined, save accuracy and
-    specificity. Where it is absent from one of them only, precision, recall and overlap are 0: a miss, or an invention.
+    Where a class is absent from both prediction and reference its scores are undefined, save accuracy and specificity.
+    Where it is absent from one of them only, precision, recall and overlap are 0: a miss, or a false positive.
     """
     tp, fp, fn, tn = (np.asarray(x, np.float64) for x in (counts.tp, counts.fp, counts.fn, counts.tn))
     absent = tp + fp + fn == 0

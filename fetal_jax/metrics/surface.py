@@ -1,4 +1,4 @@
-"""How far two outlines lie apart: Hausdorff and mean surface distances, surface Dice; in pixels and in millimetres.
+"""Surface metrics: Hausdorff and mean surface distances, surface Dice; in pixels and in millimetres.
 
 The boundary of a structure is those of its pixels that have a neighbour outside it along an axis (4 neighbours in two
 dimensions, 6 in three); beyond the frame there is nothing, so a structure that leaves the frame is bounded by it.
@@ -22,7 +22,7 @@ distances are. On ellipses of 120 to 600 pixels, 3 pixels apart, asd and assd ar
 differs by at most 0.5 pixels and surface Dice at 2 pixels by at most 0.05; rugged masks of a few pixels differ more.
 
 Absent structures. From both: NaN, nothing was asked and nothing claimed. From one of them: every distance is the
-diagonal of the image and surface Dice is 0, so that a miss and an invention cost, and no case is dropped.
+diagonal of the image and surface Dice is 0, so that a miss and a false positive cost, and no case is dropped.
 
 Pooled, all boundary pixels of all images are one set. A structure absent from one side adds the boundary pixels of the
 other side at the diagonal of that image, none within tolerance; to asd too where the prediction misses it, although the

@@ -20,10 +20,11 @@ from jaxtyping import Float
 
 from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import Conv, ConvTranspose
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.norm import TORCH_EPSILON, BatchNorm
 from fetal_jax.layers.resample import max_pool_2x
-from fetal_jax.layers.tap import tap
-from fetal_jax.models.network import Network
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 xavier = nn.initializers.glorot_uniform()
 
@@ -76,7 +77,7 @@ class DownPath(nn.Module):
                 x = Activate(self.block.bn_momentum, name=f"down{level}_activate")(x, train=train)
                 x = max_pool_2x(x)
             x = self.block.copy(name=f"block{level + 1}")(x, train=train)
-            features.append(tap(self, f"features{level + 1}", x))
+            features.append(record_intermediate(self, f"features{level + 1}", x))
         return tuple(features)
 
 
@@ -94,10 +95,11 @@ class UpPath(nn.Module):
             width = self.width * 2 ** (len(skips) - step)
             x = ConvTranspose(width, kernel_init=xavier, name=f"up{step}")(x)
             x = self.block.copy(name=f"block{step}")(jnp.concatenate([x, skip], axis=-1), train=train)
-            x = tap(self, f"features{step}", x)
+            x = record_intermediate(self, f"features{step}", x)
         return Conv(self.num_classes, name="logits")(x)
 
 
+@register
 def adu_net(
     *,
     num_classes: int,
@@ -108,7 +110,7 @@ def adu_net(
     growth: int = 16,
     dropout: float = 0.1,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """ADU-Net for images or volumes. `layers` of a dense block add `growth` channels each; 2 · `depth` + 1 blocks."""
     block = DenseBlock(layers, growth, dropout, bn_momentum, parent=None)
-    return Network(DownPath(width, depth, block), UpPath(width, num_classes, block), 2**depth, precision)
+    return SegmentationModel(DownPath(width, depth, block), UpPath(width, num_classes, block), 2**depth, precision)

@@ -12,11 +12,13 @@ The paper speaks of an identity-mapping backbone, which may mean activation befo
 2016), as in `resunet`: `preactivate=True`. Two or three dimensions.
 """
 
-from fetal_jax.models.network import Network
+from fetal_jax.models.encoder_decoder import Decoder, Encoder, checked_down
+from fetal_jax.models.registry import register
 from fetal_jax.models.resunet import BLOCKS
-from fetal_jax.models.ushape import Decoder, Encoder, checked_down
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
+@register
 def attention_resunet(
     *,
     num_classes: int,
@@ -27,12 +29,12 @@ def attention_resunet(
     preactivate: bool = False,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """Attention-ResUNet. `down` is "pool" (maximum) or "stride" (of a block's first convolution); UserError otherwise.
 
     With `preactivate` its blocks are those of `resunet`.
     """
-    rates = {"dropout": dropout, "bn_momentum": bn_momentum}
     block, stem = BLOCKS[preactivate]
-    encoder = Encoder(width, depth, block, stem, checked_down(down), **rates)
-    return Network(encoder, Decoder(num_classes, block, gated=True, **rates), 2**depth, precision)
+    encoder = Encoder(width, depth, block, stem, checked_down(down), dropout=dropout, bn_momentum=bn_momentum)
+    decoder = Decoder(num_classes, block, gated=True, dropout=dropout, bn_momentum=bn_momentum)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

@@ -11,10 +11,12 @@ here it is batch normalisation and ReLU as everywhere else. MONAI halves the res
 """
 
 from fetal_jax.layers.blocks import ConvUnit
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Decoder, Encoder, checked_down
+from fetal_jax.models.encoder_decoder import Decoder, Encoder, checked_down
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
+@register
 def attention_unet(
     *,
     num_classes: int,
@@ -24,9 +26,10 @@ def attention_unet(
     down: str = "pool",
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """Attention U-Net. `down` is "pool" (maximum) or "stride" (of a stage's first convolution); UserError otherwise."""
-    rates = {"dropout": dropout, "bn_momentum": bn_momentum}
-    encoder = Encoder(width, depth, down=checked_down(down), **rates)
-    decoder = Decoder(num_classes, block=ConvUnit, gated=True, up_size=3, up_activated=True, **rates)
-    return Network(encoder, decoder, 2**depth, precision)
+    encoder = Encoder(width, depth, down=checked_down(down), dropout=dropout, bn_momentum=bn_momentum)
+    decoder = Decoder(
+        num_classes, ConvUnit, gated=True, up_size=3, up_activated=True, dropout=dropout, bn_momentum=bn_momentum
+    )
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

@@ -11,10 +11,12 @@ here, and its loss binary cross-entropy. 32 channels at full resolution and thre
 No parameter count is published.
 """
 
-from fetal_jax.models.network import Network
 from fetal_jax.models.plain_unet import plain_unet
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
+@register
 def confidence_net(
     *,
     num_classes: int,
@@ -23,7 +25,7 @@ def confidence_net(
     depth: int = 3,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """The network whose logit c is that of "class c is segmented rightly here". Two or three dimensions."""
     return plain_unet(
         num_classes=num_classes,

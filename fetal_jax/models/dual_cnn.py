@@ -9,6 +9,8 @@ channels, edges and local contrast. At each level a 1×1 unit fuses the features
 takes the fused ones. With 16 channels at full resolution this has 3.3 million parameters.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,9 +18,10 @@ from jaxtyping import Float
 
 from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import ConvUnit
-from fetal_jax.layers.tap import tap
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Decoder, Encoder
+from fetal_jax.layers.intermediates import record_intermediate
+from fetal_jax.models.encoder_decoder import Decoder, Encoder
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 REACH = 2  # pixels on each side over which the local mean is taken
 FLAT = 1e-6  # keeps the gradient of the edges by the image finite where the image is flat
@@ -35,7 +38,7 @@ def complementary_maps(image: Float[Array, "b *space c"]) -> Float[Array, "b *sp
     for axis in range(1, image.ndim - 1):
         before, _, after = _shifted(exact, axis, 1)
         squares = squares + jnp.square((after - before) / 2)
-        mean = sum(_shifted(mean, axis, REACH)) / (2 * REACH + 1)
+        mean = jnp.asarray(sum(_shifted(mean, axis, REACH))) / (2 * REACH + 1)
     return jnp.concatenate([jnp.sqrt(squares), exact - mean], axis=-1).astype(image.dtype)
 
 
@@ -56,16 +59,18 @@ class DualEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"], *, train: bool) -> list[Float[Array, "b ..."]]:
-        options = {"dropout": self.dropout, "bn_momentum": self.bn_momentum}
-        seen = Encoder(self.width, self.depth, **options, name="image")(x, train=train)
-        derived = Encoder(self.width, self.depth, **options, name="maps")(complementary_maps(x), train=train)
+        half = functools.partial(Encoder, self.width, self.depth, dropout=self.dropout, bn_momentum=self.bn_momentum)
+        seen = half(name="image")(x, train=train)
+        derived = half(name="maps")(complementary_maps(x), train=train)
         fused = []
         for level, both in enumerate(zip(seen, derived, strict=True), start=1):
             unit = ConvUnit(both[0].shape[-1], 1, bn_momentum=self.bn_momentum, name=f"fuse{level}")
-            fused.append(tap(self, f"features{level}", unit(jnp.concatenate(both, axis=-1), train=train)))
+            feature = unit(jnp.concatenate(both, axis=-1), train=train)
+            fused.append(record_intermediate(self, f"features{level}", feature))
         return fused
 
 
+@register
 def dual_cnn(
     *,
     num_classes: int,
@@ -74,8 +79,8 @@ def dual_cnn(
     depth: int = 4,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """Dual CNN with `width` channels at full resolution and `depth` halvings. Two or three dimensions."""
     encoder = DualEncoder(width, depth, dropout, bn_momentum)
     decoder = Decoder(num_classes, dropout=dropout, bn_momentum=bn_momentum)
-    return Network(encoder, decoder, 2**depth, precision)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

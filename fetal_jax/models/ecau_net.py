@@ -14,8 +14,9 @@ from jaxtyping import Float
 from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import EfficientChannelAttention
 from fetal_jax.layers.blocks import DoubleConv
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Decoder, Encoder
+from fetal_jax.models.encoder_decoder import Decoder, Encoder
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
 class WeightedDoubleConv(nn.Module):
@@ -32,6 +33,7 @@ class WeightedDoubleConv(nn.Module):
         return EfficientChannelAttention(name="attention")(convs(x, train=train))
 
 
+@register
 def ecau_net(
     *,
     num_classes: int,
@@ -40,8 +42,9 @@ def ecau_net(
     depth: int = 4,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """ECAU-Net with `width` channels at full resolution and `depth` halvings. Two or three dimensions."""
-    options = {"block": WeightedDoubleConv, "dropout": dropout, "bn_momentum": bn_momentum}
-    encoder = Encoder(width, depth, stem=WeightedDoubleConv, **options)
-    return Network(encoder, Decoder(num_classes, **options), 2**depth, precision)
+    block = WeightedDoubleConv
+    encoder = Encoder(width, depth, block, block, dropout=dropout, bn_momentum=bn_momentum)
+    decoder = Decoder(num_classes, block, dropout=dropout, bn_momentum=bn_momentum)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

@@ -18,8 +18,8 @@ from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import SqueezeExcite
 from fetal_jax.layers.conv import Conv, fan_out_normal
 from fetal_jax.layers.depthwise import DepthwiseConv
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.norm import KERAS_EPSILON, BatchNorm
-from fetal_jax.layers.tap import tap
 
 DROP_CONNECT = 0.2
 
@@ -148,15 +148,17 @@ class EfficientNet(nn.Module):
         """Features of an image in [0, 1] at strides 2, 4, 8, 16, 32; of B0 96, 144, 240, 480, 1280 channels."""
         x = Normalization(name="normalization")(image)
         x = self._unit("stem", x, scaled_width(STEM, self.width), 3, 2, train)
-        skips, blocks = [], scaled_blocks(self.width, self.depth)
+        skips: list[Array] = []
+        blocks = scaled_blocks(self.width, self.depth)
         for index, block in enumerate(blocks):
             mbconv = MBConv(
                 block, DROP_CONNECT * index / len(blocks), self.bn_momentum, self.padding, self.epsilon, name=block.name
             )
             x, expanded = mbconv(x, train=train)
             if block.name in SKIPS:
-                skips.append(tap(self, f"features{len(skips) + 1}", expanded))
-        return [*skips, tap(self, "features5", self._unit("top", x, scaled_width(TOP, self.width), 1, 1, train))]
+                skips.append(record_intermediate(self, f"features{len(skips) + 1}", expanded))
+        top = self._unit("top", x, scaled_width(TOP, self.width), 1, 1, train)
+        return [*skips, record_intermediate(self, "features5", top)]
 
     def _unit(self, name: str, x, features: int, size: int, stride: int, train: bool):
         conv = Conv(features, size, stride, False, fan_out_normal, padding=self.padding, name=f"{name}_conv")

@@ -1,4 +1,4 @@
-"""Encoders by name: what the U-Nets of SS_CASE_UNet are built on, and what pretrained weights are to be had for.
+"""Encoders by name: those of the U-Nets of SS_CASE_UNet, for which there are pretrained weights.
 
 `efficientnet_b0` to `b4` are Keras' and TensorFlow's, `timm_efficientnet_b0` to `b4` those trained in PyTorch, which
 pads strided convolutions alike on both sides; `resnet18`, `34` and `50` are torchvision's and timm's.
@@ -13,10 +13,10 @@ from fetal_jax.layers.norm import TORCH_EPSILON
 from fetal_jax.models.efficientnet import SCALES, EfficientNet
 from fetal_jax.models.resnet import DEPTHS, ResNet
 
-_TIMM = {"padding": "symmetric", "epsilon": TORCH_EPSILON}
+_timm = functools.partial(EfficientNet, padding="symmetric", epsilon=TORCH_EPSILON)
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     **{f"efficientnet_{name}": functools.partial(EfficientNet, *scale) for name, scale in SCALES.items()},
-    **{f"timm_efficientnet_{name}": functools.partial(EfficientNet, *scale, **_TIMM) for name, scale in SCALES.items()},
+    **{f"timm_efficientnet_{name}": functools.partial(_timm, *scale) for name, scale in SCALES.items()},
     **{f"resnet{name}": functools.partial(ResNet, depth) for name, depth in DEPTHS.items()},
 }
 

@@ -11,6 +11,8 @@ parameters more. The attention is the ECA module of the same authors' ECAU-Net, 
 as in ECA-Net's own residual networks. With 64 channels this reading has 33.0 million parameters.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,10 +22,11 @@ from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import EfficientChannelAttention
 from fetal_jax.layers.blocks import ConvUnit, UpUnit
 from fetal_jax.layers.conv import Conv
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.resample import upsample_2x
-from fetal_jax.layers.tap import tap
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Encoder
+from fetal_jax.models.encoder_decoder import Encoder
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
 class FullyConnectedResidualBlock(nn.Module):
@@ -40,11 +43,11 @@ class FullyConnectedResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"], *, train: bool) -> Float[Array, "b *space2 c2"]:
-        options = {"bn_momentum": self.bn_momentum, "activation": None}
-        shortcut = ConvUnit(self.features, 1, self.stride, **options, name="shortcut")(x, train=train)
-        first = jax.nn.relu(ConvUnit(self.features, 3, self.stride, **options, name="unit1")(x, train=train))
+        unit = functools.partial(ConvUnit, self.features, bn_momentum=self.bn_momentum, activation=None)
+        shortcut = unit(size=1, stride=self.stride, name="shortcut")(x, train=train)
+        first = jax.nn.relu(unit(stride=self.stride, name="unit1")(x, train=train))
         both = nn.Dropout(self.dropout)(shortcut + first, deterministic=not train)
-        second = ConvUnit(self.features, **options, name="unit2")(both, train=train)
+        second = unit(name="unit2")(both, train=train)
         second = EfficientChannelAttention(name="attention")(second)
         return nn.Dropout(self.dropout)(jax.nn.relu(both + second), deterministic=not train)
 
@@ -74,7 +77,7 @@ class ReuseDecoder(nn.Module):
                 width, dropout=self.dropout, bn_momentum=self.bn_momentum, name=f"merge{level}"
             )
             x = block(jnp.concatenate([skip, x], axis=-1), train=train)
-            deeper.append(tap(self, f"features{level}", x))
+            deeper.append(record_intermediate(self, f"features{level}", x))
         return Conv(self.num_classes, size=1, name="logits")(deeper[-1])
 
 
@@ -84,6 +87,7 @@ def _enlarge(x: Array, times: int) -> Array:
     return x
 
 
+@register
 def fcrb_unet(
     *,
     num_classes: int,
@@ -92,8 +96,8 @@ def fcrb_unet(
     depth: int = 4,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """FCRB U-Net with `width` channels at full resolution and `depth` halvings. Two or three dimensions."""
     block = FullyConnectedResidualBlock
     encoder = Encoder(width, depth, block, block, dropout=dropout, bn_momentum=bn_momentum)
-    return Network(encoder, ReuseDecoder(num_classes, dropout, bn_momentum), 2**depth, precision)
+    return SegmentationModel(encoder, ReuseDecoder(num_classes, dropout, bn_momentum), 2**depth, precision)

@@ -1,4 +1,4 @@
-"""Networks that drop units at random when they predict, too (MC dropout).
+"""MC dropout: predictions of a network that drops units at random, as in training.
 
 Source: Gal & Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
 """
@@ -9,25 +9,26 @@ from typing import Any
 import flax.errors
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.core.types import Array, Variables
 from fetal_jax.layers.norm import BatchNorm
 
 
-def draw(
+def apply_with_dropout(
     model: nn.Module, variables: Variables, image: Float[Array, "b *space c"], key: jax.Array
 ) -> Float[Array, "b *space classes"]:
-    """Logits with the units dropped that `key` draws.
+    """Logits of one forward pass, with the units dropped that `key` draws.
 
-    Normalisation runs on its running averages, as in evaluation: an answer that depended on the other images of its
-    batch would be uncertain about them.
+    Normalisation runs on its running averages, as in evaluation: a prediction that depended on the other images of
+    its batch would be uncertain about them.
     """
     with nn.intercept_methods(_on_running_averages):
-        return model.apply(variables.as_dict(), image, train=True, rngs={"dropout": key})
+        return jnp.asarray(model.apply(variables.as_dict(), image, train=True, rngs={"dropout": key}))
 
 
-def has_draws(model: nn.Module, variables: Variables, image: Float[Array, "b *space c"]) -> bool:
+def has_dropout(model: nn.Module, variables: Variables, image: Float[Array, "b *space c"]) -> bool:
     """Whether the network drops anything when it is trained. Nothing is computed."""
 
     def train(variables: Variables, image: Array) -> Any:

@@ -8,10 +8,12 @@ Chosen, as is usual since: zero padding, so that logits are as large as the imag
 after each convolution; dropout, if any, after each convolution (the paper: at the end of the way down).
 """
 
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Decoder, Encoder
+from fetal_jax.models.encoder_decoder import Decoder, Encoder
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
+@register
 def plain_unet(
     *,
     num_classes: int,
@@ -20,7 +22,8 @@ def plain_unet(
     depth: int = 4,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """U-Net with `width` channels at full resolution and `depth` halvings. Two or three dimensions."""
-    rates = {"dropout": dropout, "bn_momentum": bn_momentum}
-    return Network(Encoder(width, depth, **rates), Decoder(num_classes, **rates), 2**depth, precision)
+    encoder = Encoder(width, depth, dropout=dropout, bn_momentum=bn_momentum)
+    decoder = Decoder(num_classes, dropout=dropout, bn_momentum=bn_momentum)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from fetal_jax.core.types import Array
 from fetal_jax.layers.conv import Conv, fan_out_normal
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.norm import TORCH_EPSILON, BatchNorm
-from fetal_jax.layers.tap import tap
 from fetal_jax.models.efficientnet import Normalization
 
 EXPANSION = 4  # of a bottleneck's output
@@ -92,7 +92,7 @@ class ResNet(nn.Module):
         x = Normalization(name="normalization")(image)
         x = Conv(self.width, 7, 2, False, fan_out_normal, padding="symmetric", name="conv1")(x)
         x = jax.nn.relu(BatchNorm(self.bn_momentum, TORCH_EPSILON, name="bn1")(x, train=train))
-        features = [tap(self, "features1", x)]
+        features = [record_intermediate(self, "features1", x)]
         x = max_pool_3x3(x)
         for stage, blocks in enumerate(self.depth.blocks, start=1):
             for index in range(blocks):
@@ -100,5 +100,5 @@ class ResNet(nn.Module):
                 name = f"layer{stage}_{index}"
                 width = self.width << (stage - 1)
                 x = ResidualBlock(width, stride, self.depth.bottleneck, self.bn_momentum, name=name)(x, train=train)
-            features.append(tap(self, f"features{stage + 1}", x))
+            features.append(record_intermediate(self, f"features{stage + 1}", x))
         return features

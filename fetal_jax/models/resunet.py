@@ -13,13 +13,18 @@ convolutions on the way up, as in the U-Net (the paper up-samples without weight
 import functools
 
 from fetal_jax.layers.blocks import BasicBlock, ResidualBlock
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Decoder, Encoder, checked_down
+from fetal_jax.models.encoder_decoder import Block, Decoder, Encoder, checked_down
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 # The block of a network and its first one, by whether activation comes before the convolutions.
-BLOCKS = {True: (ResidualBlock, functools.partial(ResidualBlock, preactivate=False)), False: (BasicBlock, BasicBlock)}
+BLOCKS: dict[bool, tuple[Block, Block]] = {
+    True: (ResidualBlock, functools.partial(ResidualBlock, preactivate=False)),
+    False: (BasicBlock, BasicBlock),
+}
 
 
+@register
 def resunet(
     *,
     num_classes: int,
@@ -30,12 +35,12 @@ def resunet(
     preactivate: bool = True,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """Residual U-Net. `down` is "stride" (of a block's first convolution) or "pool" (maximum); UserError otherwise.
 
     Without `preactivate` its blocks are those of the first residual networks, with activation after the sum.
     """
-    rates = {"dropout": dropout, "bn_momentum": bn_momentum}
     block, stem = BLOCKS[preactivate]
-    encoder = Encoder(width, depth, block, stem, checked_down(down), **rates)
-    return Network(encoder, Decoder(num_classes, block, **rates), 2**depth, precision)
+    encoder = Encoder(width, depth, block, stem, checked_down(down), dropout=dropout, bn_momentum=bn_momentum)
+    decoder = Decoder(num_classes, block, dropout=dropout, bn_momentum=bn_momentum)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

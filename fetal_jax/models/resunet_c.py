@@ -15,14 +15,18 @@ and a Wiener filter "over the last 2 layers". The README does not say which of t
 both; the filter is left out.
 """
 
+import functools
+from typing import Any
+
 import flax.linen as nn
 import jax
 from jaxtyping import Float
 
 from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import ConvUnit
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Decoder, Encoder
+from fetal_jax.models.encoder_decoder import Decoder, Encoder
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 DILATED_LEVELS = 2
 
@@ -41,17 +45,15 @@ class DilatedResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"], *, train: bool) -> Float[Array, "b *space2 c2"]:
-        options = {"dilation": self.dilation, "bn_momentum": self.bn_momentum}
-        y = ConvUnit(self.features, 3, self.stride, dropout=self.dropout, **options, name="unit1")(x, train=train)
-        y = ConvUnit(self.features, activation=None, **options, name="unit2")(y, train=train)
+        unit = functools.partial(ConvUnit, self.features, bn_momentum=self.bn_momentum)
+        first = unit(stride=self.stride, dilation=self.dilation, dropout=self.dropout, name="unit1")
+        y = unit(dilation=self.dilation, activation=None, name="unit2")(first(x, train=train), train=train)
         if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = ConvUnit(
-                self.features, 1, self.stride, activation=None, bn_momentum=self.bn_momentum, name="shortcut"
-            )
-            x = shortcut(x, train=train)
+            x = unit(size=1, stride=self.stride, activation=None, name="shortcut")(x, train=train)
         return nn.Dropout(self.dropout)(jax.nn.relu(x + y), deterministic=not train)
 
 
+@register
 def resunet_c(
     *,
     num_classes: int,
@@ -61,13 +63,13 @@ def resunet_c(
     dilation: int = 2,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """ResU-Net-c; `dilation` is that of the two deepest of its `depth` + 1 levels. Two or three dimensions."""
 
-    def block(features: int, **options) -> DilatedResidualBlock:
+    def block(features: int, **options: Any) -> DilatedResidualBlock:
         deep = features > width * 2 ** (depth - DILATED_LEVELS)
         return DilatedResidualBlock(features, dilation=dilation if deep else 1, **options)
 
-    rates = {"dropout": dropout, "bn_momentum": bn_momentum}
-    encoder = Encoder(width, depth, block, block, **rates)
-    return Network(encoder, Decoder(num_classes, DilatedResidualBlock, **rates), 2**depth, precision)
+    encoder = Encoder(width, depth, block, block, dropout=dropout, bn_momentum=bn_momentum)
+    decoder = Decoder(num_classes, DilatedResidualBlock, dropout=dropout, bn_momentum=bn_momentum)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

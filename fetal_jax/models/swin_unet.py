@@ -22,11 +22,11 @@ from jaxtyping import Float
 
 from fetal_jax.core.types import Array, UserError
 from fetal_jax.layers.conv import Conv
-from fetal_jax.layers.linear import Linear
-from fetal_jax.layers.patches import PatchExpanding, PatchMerging, layer_norm, spread
-from fetal_jax.layers.tap import tap
+from fetal_jax.layers.intermediates import record_intermediate
+from fetal_jax.layers.patches import Linear, PatchExpanding, PatchMerging, layer_norm, spread
 from fetal_jax.layers.window import WindowAttention
-from fetal_jax.models.network import Network
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 PATCH = 4  # pixels along a side of a token
 HEADS = (3, 6, 12, 24)  # of attention, by stage
@@ -97,7 +97,7 @@ class SwinEncoder(nn.Module):
             x = PatchMerging(self.width * 2**level, name=f"merge{level}")(x) if level else x
             skips.append(x)
             x = SwinStage(level, self.window, self.dropout, name=f"stage{level + 1}")(x, train=train)
-            x = tap(self, f"features{level + 1}", x)
+            x = record_intermediate(self, f"features{level + 1}", x)
         return [*skips[:-1], layer_norm(x, "norm")]
 
 
@@ -116,16 +116,17 @@ class SwinDecoder(nn.Module):
             x = spread(PatchExpanding(2, width, name=f"expand{level + 1}")(x))
             x = Linear(width, name=f"fuse{level + 1}")(jnp.concatenate([x, skip], axis=-1))
             x = SwinStage(level, self.window, self.dropout, name=f"stage{level + 1}")(x, train=train)
-            x = tap(self, f"features{len(skips) - level}", x)
+            x = record_intermediate(self, f"features{len(skips) - level}", x)
         x = PatchExpanding(PATCH, x.shape[-1], name="expand0")(layer_norm(x, "norm"))
         # Logits need no neighbours, so they alone are laid out and not their many channels.
         head = nn.Dense(self.num_classes, use_bias=False, dtype=x.dtype, kernel_init=torch_uniform, name="logits")
         return spread(head(x))
 
 
+@register
 def swin_unet(
     *, num_classes: int, precision: str = "float32", width: int = 96, window: int = 7, dropout: float = 0.2
-) -> Network:
+) -> SegmentationModel:
     """Swin U-Net for images. `width` is that of a token at stride 4, a multiple of 3; `window` in tokens.
 
     `dropout` is the largest rate of stochastic depth, 0.2 in the authors' settings, and the only dropout there is.
@@ -134,4 +135,4 @@ def swin_unet(
     if width % HEADS[0]:
         raise UserError(f"width {width} of model 'swin_unet' must be a multiple of {HEADS[0]}")
     encoder, decoder = SwinEncoder(width, window, dropout), SwinDecoder(num_classes, window, dropout)
-    return Network(encoder, decoder, STRIDE, precision, dims=(2,))
+    return SegmentationModel(encoder, decoder, STRIDE, precision, dims=(2,))

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from fetal_jax.core.types import Array
 from fetal_jax.layers.attention import CoordinateAttention, SqueezeExcite
 from fetal_jax.layers.conv import Conv
-from fetal_jax.layers.tap import tap
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.upconv import UpConv
 from fetal_jax.models.encoders import make_encoder
-from fetal_jax.models.network import Network
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 STRIDE = 32  # of the deepest feature map
 WIDE, NARROW = (256, 128, 64, 32, 16), (128, 64, 32, 16, 8)
@@ -65,10 +66,11 @@ class Decoder(nn.Module):
             ]
         for level, (filters, skip) in enumerate(zip(self.filters, [*skips[::-1], None], strict=True), start=1):
             x = UpBlock(filters, self.dropout, self.se_reduction, name=f"up{level}")(x, skip, train=train)
-            x = tap(self, f"features{level}", x)
+            x = record_intermediate(self, f"features{level}", x)
         return Conv(self.num_classes, size=1, name="logits")(x)
 
 
+@register
 def unet(
     *,
     num_classes: int,
@@ -76,12 +78,13 @@ def unet(
     encoder: str = "efficientnet_b0",
     dropout: float = 0.1,
     bn_momentum: float = 0.99,
-) -> Network:
+) -> SegmentationModel:
     """U-Net: no attention, the wide decoder. `dropout` is the rate in each up block."""
     decoder = Decoder(WIDE, num_classes, dropout, None, None, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
+    return SegmentationModel(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
 
 
+@register
 def ca_unet(
     *,
     num_classes: int,
@@ -90,12 +93,13 @@ def ca_unet(
     dropout: float = 0.1,
     bn_momentum: float = 0.99,
     ca_reduction: int = 32,
-) -> Network:
+) -> SegmentationModel:
     """U-Net with coordinate attention on the bottleneck."""
     decoder = Decoder(WIDE, num_classes, dropout, None, ca_reduction, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
+    return SegmentationModel(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
 
 
+@register
 def se_unet(
     *,
     num_classes: int,
@@ -104,12 +108,13 @@ def se_unet(
     dropout: float = 0.1,
     bn_momentum: float = 0.99,
     se_reduction: int = 32,
-) -> Network:
+) -> SegmentationModel:
     """U-Net with squeeze-and-excitation on skips and up blocks, and half the filters."""
     decoder = Decoder(NARROW, num_classes, dropout, se_reduction, None, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
+    return SegmentationModel(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
 
 
+@register
 def case_unet(
     *,
     num_classes: int,
@@ -119,7 +124,7 @@ def case_unet(
     bn_momentum: float = 0.99,
     se_reduction: int = 32,
     ca_reduction: int = 32,
-) -> Network:
+) -> SegmentationModel:
     """CASE_UNet: both attentions, half the filters."""
     decoder = Decoder(NARROW, num_classes, dropout, se_reduction, ca_reduction, bn_momentum)
-    return Network(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))
+    return SegmentationModel(make_encoder(encoder, bn_momentum), decoder, STRIDE, precision, dims=(2,))

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from fetal_jax.core.types import Array
 from fetal_jax.layers.blocks import DoubleConv, UpUnit
 from fetal_jax.layers.conv import Conv
-from fetal_jax.layers.tap import tap
-from fetal_jax.models.network import Network
-from fetal_jax.models.ushape import Encoder
+from fetal_jax.layers.intermediates import record_intermediate
+from fetal_jax.models.encoder_decoder import Encoder
+from fetal_jax.models.registry import register
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 
 class NestedDecoder(nn.Module):
@@ -47,9 +48,10 @@ class NestedDecoder(nn.Module):
         width = row[0].shape[-1]
         up = UpUnit(width, name=f"up{i}_{j}")(below, train=train)
         block = DoubleConv(width, dropout=self.dropout, bn_momentum=self.bn_momentum, name=f"node{i}_{j}")
-        return tap(self, f"features{i}_{j}", block(jnp.concatenate([*row, up], axis=-1), train=train))
+        return record_intermediate(self, f"features{i}_{j}", block(jnp.concatenate([*row, up], axis=-1), train=train))
 
 
+@register
 def unet_plus_plus(
     *,
     num_classes: int,
@@ -59,8 +61,8 @@ def unet_plus_plus(
     deep_supervision: bool = True,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
-) -> Network:
+) -> SegmentationModel:
     """UNet++ with `width` channels at full resolution. Without `deep_supervision` only X(0,depth) gives logits."""
-    rates = {"dropout": dropout, "bn_momentum": bn_momentum}
-    decoder = NestedDecoder(num_classes, deep_supervision, **rates)
-    return Network(Encoder(width, depth, **rates), decoder, 2**depth, precision)
+    encoder = Encoder(width, depth, dropout=dropout, bn_momentum=bn_momentum)
+    decoder = NestedDecoder(num_classes, deep_supervision, dropout, bn_momentum)
+    return SegmentationModel(encoder, decoder, 2**depth, precision)

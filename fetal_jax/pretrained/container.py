@@ -51,13 +51,14 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def write(path: str | os.PathLike, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes the file whole or not at all. Raises UserError for a name that does not end in .npz, or no such folder."""
+    """Writes the file atomically. Raises UserError for a name that does not end in .npz, or no such folder."""
     path = pathlib.Path(path)
     if path.suffix != ".npz" or path.is_dir() or not path.parent.is_dir():
         raise UserError(f"{path} cannot be written: give a file NAME.npz in a folder that exists")
     header = {"format": "fetal_jax encoder", "version": VERSION, **header, "arrays_sha256": digest(arrays)}
+    named: dict[str, Any] = {HEADER: np.array(json.dumps(header)), **arrays}
     with replacing_file(path) as partial:
-        np.savez(partial, **{HEADER: np.array(json.dumps(header))}, **arrays)
+        np.savez(partial, **named)
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -56,9 +56,9 @@ def import_weights(
         constants = _constants(normalization or "imagenet")
         with opened(file, kind) as tensors:
             layout, arrays = _from_torch(file, encoder, tensors, layers)
-    mean, std = np.float32(constants)
+    mean, std = (np.asarray(values, np.float32) for values in constants)
     known = {"mean": mean, "variance": np.square(std), "count": np.zeros((), np.float32)}
-    header = {"encoder": encoder, "layout": layout, "source": source, "source_file": file.name}
+    header: dict[str, Any] = {"encoder": encoder, "layout": layout, "source": source, "source_file": file.name}
     header |= {"source_sha256": _hash(file, "sha256"), "mean": _rounded(mean), "std": _rounded(std)}
     container.write(out, header, arrays | {NORMALIZATION + name: value for name, value in known.items()})
     return container.read_header(out)

@@ -42,7 +42,7 @@ def known(row: Row) -> set[str]:
 def p_of_n(row: Row) -> Iterator[str]:
     """All 2**n signs of n paired differences are equally likely, so no exact test of them has a p below one of them."""
     test = row.test.lower()
-    if not test.startswith(EXACT) or any(word in test for word in UNPAIRED):
+    if row.n is None or row.p is None or not test.startswith(EXACT) or any(word in test for word in UNPAIRED):
         return
     sides = 1 if "one-sided" in row.test else 2
     least = min(sides * 0.5**row.n, 1.0)

@@ -35,6 +35,8 @@ def distance_below_largest(row: Row, unit: str) -> Iterator[str]:
 
 def auc_roc_of_dice(row: Row) -> Iterator[str]:
     dice, share = row.values["dice"], row.prevalence_max
+    if share is None:
+        return
     low = (jaccard_at(dice.low) - share) / (1 - share)
     why = (
         f"Dice {dice.text}, a point of the curve if both are of the same pixels, and a structure that takes at most "

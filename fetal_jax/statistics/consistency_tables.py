@@ -104,7 +104,9 @@ def _distant_averages(rows: Sequence[Row]) -> Iterator[Finding]:
         for metric in ("recall", "dice"):
             pairs = [(a, b) for a in pooled for b in others if metric in a.values and metric in b.values]
             ratios = [(_ratio(a.values[metric], b.values[metric]), a, b) for a, b in pairs]
-            ratio, a, b = max(ratios, key=lambda r: r[0], default=(0.0, None, None))
+            if not ratios:
+                continue
+            ratio, a, b = max(ratios, key=lambda r: r[0])
             if ratio > LARGEST_RATIO:
                 text = (
                     f"{metric} is {a.values[metric].text} pooled and {b.values[metric].text} per image, so it is "

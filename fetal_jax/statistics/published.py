@@ -38,9 +38,9 @@ class Number:
 
 
 def read_number(text: str, scale: float = 1.0) -> Number:
-    """`0.79`, `97.80`, `-1.2`. Raises ValueError where that is no plain decimal number."""
+    """`0.79`, `97.80`, `-1.2`. Raises ValueError where it is not a plain decimal number."""
     if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{text!r} is no plain decimal number")
+        raise ValueError(f"{text!r} is not a plain decimal number")
     half = 0.5 * 10.0 ** -_digits(text) + FLOAT_ERROR
     return Number((float(text) - half) * scale, (float(text) + half) * scale, text, scale)
 

@@ -90,7 +90,7 @@ def _read_cells(path: pathlib.Path) -> list[tuple[int, Cells]]:
             header = reader.fieldnames
             lines = [(reader.line_num, row) for row in reader]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no CSV file in UTF-8 ({error}): save it as one") from None
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}): save it as one") from None
     if len(header) == 1 and ";" in header[0]:
         raise UserError(f"{path} is separated by semicolons: save it with commas, and a point in its numbers")
     twice = [name for name, number in Counter(header).items() if number > 1]
@@ -142,7 +142,8 @@ def _scales(lines: list[tuple[int, Cells]]) -> dict[tuple[str, str, str], float]
 
 
 def _row(cells: Cells, scales: dict[tuple[str, str, str], float]) -> Row:
-    values, spreads = {}, {}
+    values: dict[str, Number] = {}
+    spreads: dict[str, Number] = {}
     for metric in METRICS:
         scale = scales.get((cells["source"], cells["table"], metric), 1.0)
         mean, *spread = PLUS_MINUS.split(cells[metric])

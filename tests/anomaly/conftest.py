@@ -46,5 +46,5 @@ def unseen():
 
 @pytest.fixture
 def columns():
-    """The arguments of Normative.fit, of images."""
+    """The arguments of NormativeModel.fit, of images."""
     return lambda images: list(zip(*map(dataclasses.astuple, images), strict=True))

@@ -10,16 +10,16 @@ import pytest
 from experiments import anomaly_phantom
 from experiments import anomaly_phantom_scores as experiment
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.normative import Normative
-from fetal_jax.anomaly.ood import Gate
+from fetal_jax.anomaly.normative import NormativeModel
+from fetal_jax.anomaly.ood import OODDetector
 from input_pipeline.splits import PARTS, Splits
 
 
 def case(subject, anomaly="none", size=0.0, mismatch=0.1, look=0.0):
     rng = np.random.default_rng(ord(subject) if isinstance(subject, str) else subject)
     values = {"csp.seen": 1.0, "csp.size": 1 + size + 0.1 * rng.standard_normal()}
-    looks = {"a": look + rng.standard_normal()}
-    return experiment.Case(str(subject), "axial", anomaly, 30.0, values, values, looks, mismatch)
+    statistics = {"a": look + rng.standard_normal()}
+    return experiment.Case(str(subject), "axial", anomaly, 30.0, values, values, statistics, mismatch)
 
 
 def test_the_auroc_of_a_kind_is_against_the_normals():
@@ -50,21 +50,21 @@ def test_what_is_found_is_what_was_planted(parts):
     detector = experiment.fit(training, validation, ("background", "csp"))
     assert len(detector.normative.null_subjects) == 20
     assert detector.normative.n_subjects == 30
-    refused = dataclasses.replace(test[0], looks={"a": 50.0})
-    found = experiment.result(detector, experiment.normals(training), [refused, *test[1:]])
+    refused = dataclasses.replace(test[0], statistics={"a": 50.0})
+    found = experiment.result(detector, experiment.normative_model(training), [refused, *test[1:]])
     assert found["auroc"] == found["kinds"]["wide"] == 1
     assert found["low"] == found["high"] == 1
     assert (len(found["normal"]), len(found["anomalous"]), found["n_not_scored"]) == (9, 6, 1)
     assert found["images_refused"] == 1 / 16
     assert found["words"]["80"].startswith("wide: size of csp is")
-    assert "no clinical evidence" in found["note"]
+    assert "not clinical evidence" in found["note"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_the_table_can_be_read(parts, capsys):
     training, validation, test = parts
     detector = experiment.fit(training, validation, ("background", "csp"))
-    found = experiment.result(detector, experiment.normals(training), test)
+    found = experiment.result(detector, experiment.normative_model(training), test)
     anomaly_phantom.show(found | {"harmed_refused": {"noise": 1.0, "black": 0.5}})
     printed = capsys.readouterr().out
     assert "10 normal and 6 anomalous test subjects, 0 not scored" in printed
@@ -84,10 +84,10 @@ def test_harmed_images_go_through_the_network_and_the_gate():
         np.clip(np.tile(np.linspace(0, 200, 32), (48, 1)) + rng.normal(0, 9, (48, 32)), 0, 255) for _ in range(24)
     ]
     images = [image.astype(np.uint8) for image in images]
-    seen = [anomaly_phantom.looks(i, p) for i, p in zip(images, Bright().probabilities(images), strict=True)]
-    gate = Gate.fit(seen, [str(i) for i in range(24)])
-    normals = Normative("none", 0.0, 0.0, {}, (), (), 0)
-    shares = anomaly_phantom.refusals(Detector(("background", "head"), gate, normals), Bright(), images[:4])
+    seen = [anomaly_phantom.image_statistics(i, p) for i, p in zip(images, Bright().probabilities(images), strict=True)]
+    ood = OODDetector.fit(seen, [str(i) for i in range(24)])
+    model = NormativeModel("none", 0.0, 0.0, {}, (), (), 0)
+    shares = anomaly_phantom.refusals(Detector(("background", "head"), ood, model), Bright(), images[:4])
     assert shares.keys() == anomaly_phantom.HARM.keys()
     assert shares["noise"] == shares["black"] == shares["inverted"] == shares["turned by 90 degrees"] == 1
 

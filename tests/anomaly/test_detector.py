@@ -1,4 +1,4 @@
-"""Gate and normals in one file beside the network: scores where it may, refuses where it must."""
+"""OOD detector and normative model in one file beside the network: scores where it may, refuses where it must."""
 
 import dataclasses
 import math
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.normative import Normative
-from fetal_jax.anomaly.ood import Gate, looks
+from fetal_jax.anomaly.normative import NormativeModel
+from fetal_jax.anomaly.ood import OODDetector, image_statistics
 from fetal_jax.core.types import UserError
 from input_pipeline.builders.fetal_phantom import anatomy
 from input_pipeline.builders.fetal_phantom.builder import FetalPhantom, examples
@@ -26,9 +26,9 @@ def scans():
 @pytest.fixture(scope="module")
 def detector(normals, scans):
     vectors, ages, subjects, planes = zip(*map(dataclasses.astuple, normals), strict=True)
-    seen = [looks(image, probs) for image, probs, *_ in scans]
-    gate = Gate.fit(seen, [f"S{i // 2}" for i in range(len(seen))], false_alarm=0.05)
-    return Detector(anatomy.CLASSES, gate, Normative.fit(vectors, ages, subjects, planes))
+    seen = [image_statistics(image, probs) for image, probs, *_ in scans]
+    ood = OODDetector.fit(seen, [f"S{i // 2}" for i in range(len(seen))], false_alarm=0.05)
+    return Detector(anatomy.CLASSES, ood, NormativeModel.fit(vectors, ages, subjects, planes))
 
 
 def test_a_scan_is_scored_from_what_the_network_says(detector, scans):
@@ -60,7 +60,7 @@ def test_what_is_saved_is_what_is_loaded(detector, tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"classes": [], "gate": {}, "normative": {}}'])
 def test_a_wrong_file_is_refused(tmp_path, text):
     (tmp_path / "anomaly.json").write_text(text)
-    with pytest.raises(UserError, match=r"anomaly.json is no anomaly detector .*: copy it again"):
+    with pytest.raises(UserError, match=r"anomaly.json is not an anomaly detector .*: copy it again"):
         Detector.load(tmp_path / "anomaly.json")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fetal_jax.anomaly.normative import Normative, in_words
+from fetal_jax.anomaly.normative import NormativeModel, in_words
 from fetal_jax.core.types import UserError
 from input_pipeline.builders.fetal_phantom import anatomy
 
@@ -18,7 +18,7 @@ TC, TT = anatomy.PLANES
 @pytest.fixture(scope="module")
 def model(normals):
     vectors, ages, subjects, planes = zip(*map(dataclasses.astuple, normals), strict=True)
-    return Normative.fit(vectors, ages, subjects, planes)
+    return NormativeModel.fit(vectors, ages, subjects, planes)
 
 
 def of_subject(model, images, plane=True):
@@ -72,9 +72,9 @@ def test_leaving_out_means_all_of_a_subject(normals, columns):
     strange = [
         dataclasses.replace(i, vector=i.vector | {"csp.size": 0.5}) if i.subject == "none3" else i for i in normals
     ]
-    without = Normative.fit(*columns([i for i in strange if i.subject != "none3"]))
+    without = NormativeModel.fit(*columns([i for i in strange if i.subject != "none3"]))
     worst = max(without.score(i.vector, i.age, i.plane).score for i in strange if i.subject == "none3")
-    assert max(Normative.fit(*columns(strange)).null) == pytest.approx(worst)
+    assert max(NormativeModel.fit(*columns(strange)).null) == pytest.approx(worst)
 
 
 def test_one_failed_frame_does_not_make_a_subject_abnormal(model, unseen):
@@ -110,7 +110,7 @@ def test_p_values_can_come_from_other_normals(model, unseen):
 
 def test_without_ages_all_is_by_the_size_of_the_head(normals, unseen, columns):
     vectors, _, subjects, planes = columns(normals)
-    model = Normative.fit(vectors, None, subjects, planes)
+    model = NormativeModel.fit(vectors, None, subjects, planes)
     assert model.covariate == "hc_mm"
     assert "hc_mm" not in model.planes[TC].expected
     planted = [model.combine([model.score(i.vector) for i in images]).score for images in unseen["absent_csp"]]
@@ -123,14 +123,14 @@ def test_without_ages_all_is_by_the_size_of_the_head(normals, unseen, columns):
 def test_without_sizes_all_ages_are_one(normals, columns):
     vectors, _, subjects, planes = columns(normals)
     ratios = [{name: value for name, value in v.items() if not name.endswith("_mm")} for v in vectors]
-    model = Normative.fit(ratios, None, subjects, planes)
+    model = NormativeModel.fit(ratios, None, subjects, planes)
     assert (model.covariate, model.low, model.high) == ("none", 0.0, 0.0)
     assert model.score(ratios[0]).score < 5
 
 
 def test_an_age_beyond_the_normals_is_said(model, normals):
     score = model.score(normals[0].vector, 43.0, normals[0].plane)
-    assert "ga_weeks 43.0 is not in the normals'" in score.words
+    assert "ga_weeks 43.0 is not in the reference cohort's" in score.words
 
 
 def test_nothing_measured_is_no_score(model):
@@ -141,7 +141,7 @@ def test_nothing_measured_is_no_score(model):
 
 
 def test_json_holds_it(model):
-    assert Normative.from_dict(json.loads(json.dumps(model.to_dict()))) == model
+    assert NormativeModel.from_dict(json.loads(json.dumps(model.to_dict()))) == model
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_json_holds_it(model):
     [
         ("lv.thickness", 6.24, "thickness of lv is 6.2 SD above normal"),
         ("tcd/hc", -4.0, "tcd/hc is 4.0 SD below normal"),
-        ("csp.seen", -2.5, "csp is not seen, unlike in normals of this plane"),
-        ("lv.seen", 2.5, "lv is seen, unlike in normals of this plane"),
+        ("csp.seen", -2.5, "csp is not seen, unlike in normal images of this plane"),
+        ("lv.seen", 2.5, "lv is seen, unlike in normal images of this plane"),
     ],
 )
 def test_words(name, z, words):
@@ -165,6 +165,6 @@ def test_what_is_missing_is_named(model, normals, columns):
     with pytest.raises(UserError, match="plane 'axial' is unknown"):
         model.with_errors([{}], [{}], ["axial"])
     with pytest.raises(UserError, match="4 normal images of 2 subjects in plane trans_cerebellum are too few"):
-        Normative.fit(*columns(normals[:8]))
+        NormativeModel.fit(*columns(normals[:8]))
     with pytest.raises(UserError, match="0 normal images of 0 subjects are too few"):
-        Normative.fit([], None, [])
+        NormativeModel.fit([], None, [])

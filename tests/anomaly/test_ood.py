@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fetal_jax.anomaly.ood import Gate, answer_features, image_features, looks
+from fetal_jax.anomaly.ood import OODDetector, image_features, image_statistics, prediction_features
 from fetal_jax.core.types import UserError
 from input_pipeline.builders.fetal_phantom.builder import FetalPhantom, examples
 
@@ -30,14 +30,16 @@ def scans():
 
 
 @pytest.fixture(scope="module")
-def gate(scans):
+def detector(scans):
     """Of the first 18 subjects."""
     known = scans[:36]
-    return Gate.fit([looks(image, probs) for image, probs, _ in known], [s for *_, s in known], false_alarm=0.1)
+    return OODDetector.fit(
+        [image_statistics(image, probs) for image, probs, _ in known], [s for *_, s in known], false_alarm=0.1
+    )
 
 
-def test_other_scans_of_the_same_kind_pass(gate, scans):
-    verdicts = [gate(looks(image, probs)) for image, probs, _ in scans[36:]]
+def test_other_scans_of_the_same_kind_pass(detector, scans):
+    verdicts = [detector(image_statistics(image, probs)) for image, probs, _ in scans[36:]]
     assert np.mean([verdict.inside for verdict in verdicts]) >= 0.75
     assert all(verdict.words.startswith("distance") for verdict in verdicts if verdict.inside)
 
@@ -55,33 +57,33 @@ def test_other_scans_of_the_same_kind_pass(gate, scans):
     ],
     ids=["noise", "black", "grey", "inverted", "turned", "two scans in one"],
 )
-def test_other_images_do_not(gate, scans, harm):
+def test_other_images_do_not(detector, scans, harm):
     for image, probs, _ in scans[36:42]:
-        verdict = gate(image_features(harm(image)) | answer_features(probs))
+        verdict = detector(image_features(harm(image)) | prediction_features(probs))
         assert not verdict.inside
         assert verdict.words.startswith("the image is unlike the training images (distance")
 
 
-def test_an_answer_without_a_clue_does_not_pass(gate, scans):
+def test_an_answer_without_a_clue_does_not_pass(detector, scans):
     image, probs, _ = scans[36]
-    assert not gate(looks(image, np.full_like(probs, 1 / 6))).inside
+    assert not detector(image_statistics(image, np.full_like(probs, 1 / 6))).inside
 
 
-def test_a_number_that_is_not_finite_does_not_pass(gate, scans):
+def test_a_number_that_is_not_finite_does_not_pass(detector, scans):
     image, probs, _ = scans[36]
-    verdict = gate(looks(image, probs) | {"entropy": math.nan})
+    verdict = detector(image_statistics(image, probs) | {"entropy": math.nan})
     assert not verdict.inside
     assert verdict.words.endswith("most of all its entropy")
 
 
 def test_numbers_of_an_answer_by_hand():
     probs = np.array([[[0.25, 0.75], [1.0, 0.0]], [[0.75, 0.25], [0.0, 1.0]]])
-    found = answer_features(probs)
+    found = prediction_features(probs)
     half = -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
     assert found["entropy"] == pytest.approx(2 * half / 4)
     assert found["expected_dice"] == pytest.approx(2 * 1.75 / (2 + 2.0))
     assert found["foreground"] == 0.5
-    assert answer_features(np.eye(2)[[[0, 0]]])["expected_dice"] == 0
+    assert prediction_features(np.eye(2)[[[0, 0]]])["expected_dice"] == 0
 
 
 def test_numbers_of_an_image_do_not_depend_on_its_resolution(scans):
@@ -103,28 +105,31 @@ def vectors(n, seed=0):
 
 def test_false_alarms_are_as_frequent_as_promised():
     subjects = [str(i // 2) for i in range(600)]
-    gate = Gate.fit(vectors(600), subjects, false_alarm=0.1)
-    alarms = np.mean([not gate(vector).inside for vector in vectors(4000, seed=1)])
+    detector = OODDetector.fit(vectors(600), subjects, false_alarm=0.1)
+    alarms = np.mean([not detector(vector).inside for vector in vectors(4000, seed=1)])
     assert alarms == pytest.approx(0.1, abs=0.02)
 
 
 def test_the_distance_is_in_standard_deviations():
-    gate = Gate.fit(vectors(2000), [str(i % 50) for i in range(2000)])
-    assert gate.distance({"a": 3.0, "b": -4.0}) == pytest.approx(5, rel=0.05)
+    detector = OODDetector.fit(vectors(2000), [str(i % 50) for i in range(2000)])
+    assert detector.distance({"a": 3.0, "b": -4.0}) == pytest.approx(5, rel=0.05)
 
 
 def test_a_threshold_from_images_that_the_network_has_not_seen():
-    gate = Gate.fit(vectors(100), [str(i) for i in range(100)], false_alarm=0.05)
+    detector = OODDetector.fit(vectors(100), [str(i) for i in range(100)], false_alarm=0.05)
     others = [{"a": 0.0, "b": float(i)} for i in range(19)]
-    assert gate.calibrated(others).threshold == gate.distance(others[-1])
-    with pytest.raises(UserError, match=r"18 images are too few for a gate with 5.0% false alarms: give at least 19"):
-        gate.calibrated(others[:18])
+    assert detector.calibrated(others).threshold == detector.distance(others[-1])
+    with pytest.raises(
+        UserError,
+        match=r"18 images are too few for an out-of-distribution detector with 5.0% false alarms: give at least 19",
+    ):
+        detector.calibrated(others[:18])
 
 
 def test_too_few_subjects_are_refused():
-    with pytest.raises(UserError, match="4 subjects are too few for a gate: give at least 5"):
-        Gate.fit(vectors(40), [str(i % 4) for i in range(40)])
+    with pytest.raises(UserError, match="4 subjects are too few for an out-of-distribution detector: give at least 5"):
+        OODDetector.fit(vectors(40), [str(i % 4) for i in range(40)])
 
 
-def test_json_holds_it(gate):
-    assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate
+def test_json_holds_it(detector):
+    assert OODDetector.from_dict(json.loads(json.dumps(detector.to_dict()))) == detector

@@ -102,7 +102,7 @@ def test_without_a_peer_ours_is_timed_alone(monkeypatch, tmp_path, capsys):
 
 
 def test_an_environment_that_is_not_there_is_the_users_error():
-    with pytest.raises(UserError, match=f"--peer-python {os.devnull} is no file: run `make parity`, or give"):
+    with pytest.raises(UserError, match=f"--peer-python {os.devnull} is not a file: run `make parity`, or give"):
         program.peer_worker(os.devnull)
 
 

@@ -18,7 +18,7 @@ from fetal_jax.core.types import UserError
 from fetal_jax.models import MODELS, options_of
 
 SERVER = """
-    from experiments.round_server import Refusal, serve
+    from benchmarks.round_server import Refusal, serve
 
     def prepare(n):
         print("a library talks")

@@ -57,7 +57,7 @@ def test_missing_pairs_are_counted_and_too_few_have_no_spread():
 
 
 def test_pairs_are_as_many():
-    with pytest.raises(ValueError, match="2 values and 1 values are no pairs"):
+    with pytest.raises(ValueError, match="2 values and 1 values do not make pairs"):
         bland_altman([1.0, 2.0], [1.0])
 
 

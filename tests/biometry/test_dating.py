@@ -102,5 +102,5 @@ def test_ages_grow_with_size_in_the_whole_range(name):
 
 
 def test_an_unknown_chart_is_refused():
-    with pytest.raises(ValueError, match="'weight' is no growth chart: choose from hc, bpd, ofd, tcd"):
+    with pytest.raises(ValueError, match="'weight' is not a growth chart: choose from hc, bpd, ofd, tcd"):
         z_score("weight", 1.0, 20.0)

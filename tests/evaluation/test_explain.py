@@ -19,9 +19,9 @@ from fetal_jax.evaluation.explain.guidance import guided
 from fetal_jax.evaluation.explain.layers import as_map
 from fetal_jax.inference.segmenter import ModelCard
 from fetal_jax.layers.depthwise import depthwise_conv2d
-from fetal_jax.layers.tap import tap
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.models import build_model, intermediates
-from fetal_jax.models.network import Network
+from fetal_jax.models.segmentation_model import SegmentationModel
 
 IMAGE = np.random.default_rng(0).uniform(size=(8, 8, 1)).astype(np.float32)
 
@@ -32,7 +32,7 @@ class Means(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         mean = nn.avg_pool(x, (2, 2), (2, 2))
-        return tap(self, "features1", jnp.concatenate([mean, 1 - mean], -1))
+        return record_intermediate(self, "features1", jnp.concatenate([mean, 1 - mean], -1))
 
 
 class Repeated(nn.Module):
@@ -43,18 +43,18 @@ class Repeated(nn.Module):
     @nn.compact
     def __call__(self, x, *, train: bool):
         weights = self.param("weights", nn.initializers.zeros, (x.shape[-1], self.classes))
-        x = tap(self, "features1", jnp.repeat(jnp.repeat(x, 2, 1), 2, 2))
+        x = record_intermediate(self, "features1", jnp.repeat(jnp.repeat(x, 2, 1), 2, 2))
         return x @ weights - 0.5
 
 
-def linear(weights) -> tuple[Network, Variables]:
+def linear(weights) -> tuple[SegmentationModel, Variables]:
     """The linear network with weights [features classes]; its classes have a logit each, or there is one of both."""
     weights = np.asarray(weights, np.float32)
-    model = Network(Means(), Repeated(weights.shape[1]), 2, dims=(2,))
+    model = SegmentationModel(Means(), Repeated(weights.shape[1]), 2, dims=(2,))
     return model, Variables({"decoder": {"weights": weights}}, {})
 
 
-def tiny(name: str = "attention_unet", seed: int = 0, **options) -> tuple[Network, Variables]:
+def tiny(name: str = "attention_unet", seed: int = 0, **options) -> tuple[SegmentationModel, Variables]:
     """A network of this project with random weights."""
     model = build_model(name, width=2, depth=1, **options)
     rng = np.random.default_rng(seed)
@@ -328,7 +328,7 @@ class Detectors(nn.Module):
     def __call__(self, x, *, train: bool):
         kernel = self.param("kernel", nn.initializers.zeros, (3, 3, 1, 8))
         y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-        return tap(self, "features1", jax.nn.relu(y))
+        return record_intermediate(self, "features1", jax.nn.relu(y))
 
 
 class Listener(nn.Module):
@@ -347,14 +347,14 @@ class Part(nn.Module):
         return self.block(name="block")(x, train=train)
 
 
-def spot_finder() -> tuple[Network, Variables]:
+def spot_finder() -> tuple[SegmentationModel, Variables]:
     rng = np.random.default_rng(3)
     kernel = rng.standard_normal((3, 3, 1, 8)).astype(np.float32)
     kernel[..., 0] = 1 / 9
     weights = np.zeros((8, 1), np.float32)
     weights[0] = 4
     params = {"encoder": {"block": {"kernel": kernel}}, "decoder": {"block": {"weights": weights}}}
-    return Network(Part(Detectors), Part(Listener), 1, dims=(2,)), Variables(params, {})
+    return SegmentationModel(Part(Detectors), Part(Listener), 1, dims=(2,)), Variables(params, {})
 
 
 def test_random_weights_destroy_grad_cam_and_do_not_touch_an_edge_detector():

@@ -8,8 +8,8 @@ from planted import assessment
 from sklearn.metrics import roc_auc_score
 
 from fetal_jax.anomaly.detector import Detector
-from fetal_jax.anomaly.normative import Normative
-from fetal_jax.anomaly.ood import Gate
+from fetal_jax.anomaly.normative import NormativeModel
+from fetal_jax.anomaly.ood import OODDetector
 from fetal_jax.evaluation import normative as normals
 from fetal_jax.evaluation.evaluator import Looked
 from fetal_jax.statistics.bootstrap import multiplicities
@@ -26,8 +26,8 @@ def vector(size):
 def detector():
     """Normals whose only number is about 10, and of age and plane nothing is known."""
     sizes = 10 + np.linspace(-1, 1, 15)
-    model = Normative.fit([vector(size) for size in sizes], None, [f"N{i}" for i in range(15)])
-    return Detector(CLASSES, Gate({"grey": 0.0}, {"grey": 1.0}, ((1.0,),), 3.0, 0.05), model)
+    model = NormativeModel.fit([vector(size) for size in sizes], None, [f"N{i}" for i in range(15)])
+    return Detector(CLASSES, OODDetector({"grey": 0.0}, {"grey": 1.0}, ((1.0,),), 3.0, 0.05), model)
 
 
 def scored_images(sizes, kinds, subjects=None, looks=USUAL):
@@ -100,7 +100,7 @@ def test_the_model_is_of_normal_training_images_and_the_gate_of_all():
     assert (found.normative.n_subjects, len(found.normative.null)) == (24, 24)
     assert (found.normative.covariate, list(found.normative.planes)) == ("ga_weeks", ["tc"])
     assert found.normative.planes["tc"].expected["csp.size"].n == 24
-    assert found.gate == Gate.fit(training().looks + strange.looks, training().subjects + strange.subjects)
+    assert found.ood == OODDetector.fit(training().looks + strange.looks, training().subjects + strange.subjects)
 
 
 def test_age_and_plane_are_used_where_they_are_known_of_all():
@@ -138,11 +138,11 @@ def test_the_networks_own_error_is_no_anomaly():
 
 
 def test_the_gate_is_as_wide_as_validation_images_ask_where_there_are_enough():
-    before = fitted(None).gate
-    wide = fitted(validated(0, looks={"grey": 1.0})).gate
+    before = fitted(None).ood
+    wide = fitted(validated(0, looks={"grey": 1.0})).ood
     assert wide == before.calibrated([{"grey": 1.0}] * 20)
     assert wide.threshold > before.threshold
-    assert fitted(validated(0, n=10, looks={"grey": 1.0})).gate == before
+    assert fitted(validated(0, n=10, looks={"grey": 1.0})).ood == before
 
 
 def test_validation_images_that_are_not_normal_teach_nothing_of_normals():

@@ -154,6 +154,7 @@ def test_published_figures_are_of_networks_that_there_are():
     assert set(program.PUBLISHED) | set(program.SETTINGS) <= set(MODELS)
 
 
-def test_the_written_page_has_every_network():
+def test_the_written_page_has_every_network_whose_size_was_published():
     text = (pathlib.Path(__file__).parents[2] / "docs" / "model_table.md").read_text(encoding="utf-8")
-    assert {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")} == set(MODELS)
+    rows = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    assert set(program.PUBLISHED) | set(program.SETTINGS) <= rows <= set(MODELS)

@@ -9,8 +9,8 @@ import pytest
 
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.features import describe
-from fetal_jax.anomaly.normative import Normative
-from fetal_jax.anomaly.ood import Gate, looks
+from fetal_jax.anomaly.normative import NormativeModel
+from fetal_jax.anomaly.ood import OODDetector, image_statistics
 from fetal_jax.biometry.dating import gestational_age
 from fetal_jax.biometry.measures import MEASURES
 from fetal_jax.core.types import UserError
@@ -42,13 +42,13 @@ def by_age():
     """Normals whose ventricle has a radius of 9 to 11 pixels."""
     classes, subjects = ("background", "brain", "csp", "lv"), [f"N{i}" for i in range(15)]
     vectors = [describe(brain(9 + i % 3, i), classes, SPACING) for i in range(15)]
-    model = Normative.fit(vectors, [20.0 + i % 5 for i in range(15)], subjects)
+    model = NormativeModel.fit(vectors, [20.0 + i % 5 for i in range(15)], subjects)
     return Detector(classes, open_gate(9.0), model)
 
 
 def open_gate(threshold):
     """It knows nothing but the share of black pixels."""
-    return Gate({"grey_0": 0.7}, {"grey_0": 0.1}, ((1.0,),), threshold, 0.05)
+    return OODDetector({"grey_0": 0.7}, {"grey_0": 0.1}, ((1.0,),), threshold, 0.05)
 
 
 def test_sizes_are_in_mm_with_the_intervals_of_the_card(brain_card):
@@ -107,12 +107,12 @@ def test_an_anomaly_is_scored_at_its_age(brain_card, by_age):
 
 
 def test_an_image_unlike_the_training_is_not_scored(brain_card, by_age):
-    shut = dataclasses.replace(by_age, gate=open_gate(0.01))
+    shut = dataclasses.replace(by_age, ood=open_gate(0.01))
     row = measured(brain_card, brain(22, 3), normal=Normal(shut, 21.0))
     assert (row["anomaly_score"], row["anomaly_p"]) == ("", "")
     assert row["anomaly"].startswith("not scored: the image is unlike the training images")
     answer = segmentation(np.eye(4, dtype=np.float32)[brain()], brain_card.facts.classes, SPACING)
-    assert looks(grey(brain()), answer.probs)["grey_0"] == pytest.approx(0.75, abs=0.05)  # what it was asked
+    assert image_statistics(grey(brain()), answer.probs)["grey_0"] == pytest.approx(0.75, abs=0.05)  # what it was asked
 
 
 def test_why_nothing_is_scored_is_said(brain_card, by_age):
@@ -137,6 +137,6 @@ def test_what_is_normal_is_read_beside_the_weights(tmp_path, by_age):
 @pytest.mark.parametrize("text", ["{", "[]", "null", "{}", '{"gate": 1, "normative": []}', "\udcff"])
 def test_a_damaged_one_is_named(tmp_path, text):
     (tmp_path / DETECTOR).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UserError, match=rf"{DETECTOR} is no anomaly detector \(.*\): copy it again") as caught:
+    with pytest.raises(UserError, match=rf"{DETECTOR} is not an anomaly detector \(.*\): copy it again") as caught:
         read_detector(tmp_path)
     assert "\n" not in str(caught.value)

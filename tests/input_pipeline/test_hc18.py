@@ -139,7 +139,7 @@ DAMAGE = {
     ),
     "filled outline": (
         lambda f: draw_outline(f, "002_HC", Ellipse((50.0, 70.0), (40.0, 30.0), 0.0).fill(SHAPE)),
-        r"002_HC_Annotation\.png is no ellipse outline",
+        r"002_HC_Annotation\.png is not the outline of an ellipse",
     ),
     "no row": (
         lambda f: edit_row(f, "002_HC.png", lambda row: None),

@@ -18,13 +18,13 @@ from fetal_jax.metrics.curves import (
     reliability,
     roc,
 )
-from fetal_jax.metrics.tally import LEVELS, bin_edges, tally
+from fetal_jax.metrics.pixel_histogram import LEVELS, bin_edges, pixel_histogram
 
 
 def of(foreground, labels):
-    """The tally of two classes from the probability of one."""
+    """The histogram of two classes from the probability of one."""
     probs = np.asarray(foreground, np.float32)
-    return tally(np.stack([1 - probs, probs], -1), np.asarray(labels))
+    return pixel_histogram(np.stack([1 - probs, probs], -1), np.asarray(labels))
 
 
 def network(seed, pixels=4000, num_classes=4, sharpness=2.0):
@@ -37,7 +37,7 @@ def network(seed, pixels=4000, num_classes=4, sharpness=2.0):
 
 
 def level(probs):
-    """A probability as a tally sees it."""
+    """A probability as a histogram sees it."""
     return np.floor(probs * np.float32(LEVELS) + np.float32(0.5)).astype(int)
 
 
@@ -64,7 +64,7 @@ def test_curves_of_five_pixels_by_hand():
 @pytest.mark.parametrize("num_classes", [2, 4])
 def test_areas_are_those_of_scikit_learn(num_classes, sharpness):
     probs, labels = network(0, num_classes=num_classes, sharpness=sharpness)
-    counted = tally(probs, labels)
+    counted = pixel_histogram(probs, labels)
     for ours, theirs in ((auc_roc(counted), roc_auc_score), (auc_pr(counted), average_precision_score)):
         assert ours.shape == (num_classes - 1,)
         for c in range(1, num_classes):
@@ -95,7 +95,7 @@ def test_the_best_the_worst_and_the_blind_network():
 
 def test_a_class_without_pixels_is_undefined():
     probs, labels = network(1, 50)
-    without = tally(probs, np.where(labels == 2, 0, labels))
+    without = pixel_histogram(probs, np.where(labels == 2, 0, labels))
     assert np.isnan(auc_roc(without)).tolist() == np.isnan(auc_pr(without)).tolist() == [False, True, False]
     for curve in (roc(without)[1], precision_recall(without)[1]):
         assert curve.x.size == curve.y.size == curve.threshold.size == 0
@@ -107,7 +107,7 @@ def test_a_class_without_pixels_is_undefined():
 
 def test_a_drawn_curve_is_short_and_true():
     probs, labels = network(2)
-    counted = tally(probs, labels)
+    counted = pixel_histogram(probs, labels)
     for c, (drawn, precise) in enumerate(zip(roc(counted), precision_recall(counted), strict=True), start=1):
         assert (drawn.x[[0, -1]].tolist(), drawn.y[[0, -1]].tolist()) == ([0, 1], [0, 1])
         assert (precise.x[[0, -1]].tolist(), precise.y[0]) == ([0, 1], 1)
@@ -125,7 +125,7 @@ def test_a_drawn_curve_is_short_and_true():
 
 def test_calibration_is_that_of_scikit_learn():
     probs, labels = network(3, sharpness=4.0)
-    counted = tally(probs, labels)
+    counted = pixel_histogram(probs, labels)
     confidence, correct = level(probs.max(-1)) / LEVELS, probs.argmax(-1) == labels
     accuracy, mean_confidence = calibration_curve(correct, np.minimum(confidence + 1e-9, 1), n_bins=15)
     got = reliability(counted)
@@ -143,7 +143,7 @@ def test_the_brier_score_is_that_of_scikit_learn(num_classes):
     probs, labels = network(4, num_classes=num_classes)
     exact = probs.astype(float) / probs.sum(-1, keepdims=True, dtype=float)
     theirs = brier_score_loss(labels, exact, scale_by_half=True, labels=range(num_classes))
-    assert brier(tally(probs, labels)) == pytest.approx(theirs, abs=1 / LEVELS)
+    assert brier(pixel_histogram(probs, labels)) == pytest.approx(theirs, abs=1 / LEVELS)
 
 
 def test_overconfidence_is_what_the_calibration_error_measures():
@@ -158,4 +158,4 @@ def test_overconfidence_is_what_the_calibration_error_measures():
 def test_confusion_is_by_row():
     probs, labels = network(6, 300)
     expected = confusion_matrix(labels, probs.argmax(-1), normalize="true")
-    np.testing.assert_allclose(confusion(tally(probs, labels)), expected)
+    np.testing.assert_allclose(confusion(pixel_histogram(probs, labels)), expected)

@@ -1,4 +1,4 @@
-"""Dropout at prediction: only the dropout is random, normalisation stands still."""
+"""MC dropout: only the dropout is random, normalisation runs on its running averages."""
 
 import functools
 
@@ -8,10 +8,10 @@ import pytest
 
 from fetal_jax.core.types import Variables
 from fetal_jax.models import build_model
-from fetal_jax.models.mc_dropout import draw, has_draws
+from fetal_jax.models.mc_dropout import apply_with_dropout, has_dropout
 
 QUICK = functools.partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
-DRAW = QUICK(draw)
+DRAW = QUICK(apply_with_dropout)
 
 
 @QUICK
@@ -84,4 +84,4 @@ def test_an_image_is_no_surer_for_the_others_of_its_batch(variables):
 )
 def test_whether_a_network_drops_anything_is_known_without_computing(name, options, expected):
     model = build_model(name, **options)
-    assert has_draws(model, shapes_of(model, size=32), np.zeros((1, 32, 32, 1), np.float32)) is expected
+    assert has_dropout(model, shapes_of(model, size=32), np.zeros((1, 32, 32, 1), np.float32)) is expected

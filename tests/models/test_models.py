@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from fetal_jax.core.types import UserError
-from fetal_jax.models import MODELS, build_model
+from fetal_jax.core.types import UserError, Variables
+from fetal_jax.models import build_model, intermediates
 
 COUNTS = {"unet": 9_670_036, "ca_unet": 9_826_396, "se_unet": 6_587_132, "case_unet": 6_743_492}
 
@@ -47,8 +47,8 @@ def case_unet():
 def train_step(frozen: tuple[str, ...]):
     """A compiled step of Adam on everything, or on all but the encoder: (variables, image) -> variables, gradients."""
     model, variables = case_unet()
-    labels = {name: "still" if name in frozen else "moving" for name in variables["params"]}
-    optimizer = optax.partition({"moving": optax.adam(1e-2), "still": optax.set_to_zero()}, labels)
+    labels = {name: "frozen" if name in frozen else "trainable" for name in variables["params"]}
+    optimizer = optax.partition({"trainable": optax.adam(1e-2), "frozen": optax.set_to_zero()}, labels)
 
     def loss(params, batch_stats, image):
         logits, updates = model.apply(
@@ -153,7 +153,7 @@ def test_training_updates_running_averages_and_evaluation_does_not():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("u_net", {}, "unknown model 'u_net': choose one of unet, ca_unet, se_unet, case_unet"),
+        ("u_net", {}, "unknown model 'u_net': choose one of adu_net, attention_resunet, attention_unet, ca_unet"),
         ("unet", {"depth": 3}, "unknown option 'depth' of model 'unet': choose one of encoder, dropout"),
         ("unet", {"encoder": "resnet"}, "unknown encoder 'resnet': choose one of efficientnet_b0"),
         ("unet", {"num_classes": 0}, "num_classes 0"),
@@ -167,7 +167,7 @@ def test_unknown_names_are_the_users_error(name, options, message):
         build_model(name, **options)
 
 
-# Trained parameters of each network at its defaults: one channel, one class.
+# Trained parameters of the networks of publications at their defaults: one channel, one class.
 TRAINED = {
     "unet": 9_627_437,
     "ca_unet": 9_783_717,
@@ -188,8 +188,11 @@ TRAINED = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_exact_numbers_of_trained_parameters(name):
-    image = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32)
-    variables = jax.eval_shape(functools.partial(build_model(name).init, train=False), jax.random.key(0), image)
+@pytest.mark.parametrize("name", TRAINED)
+def test_exact_numbers_of_trained_parameters_and_features_of_both_halves(name):
+    image, model = jax.ShapeDtypeStruct((1, 64, 64, 1), jnp.float32), build_model(name)
+    variables = jax.eval_shape(functools.partial(model.init, train=False), jax.random.key(0), image)
     assert size(variables["params"]) == TRAINED[name]
+    given = Variables(variables["params"], variables.get("batch_stats", {}))
+    named = jax.eval_shape(functools.partial(intermediates, model), given, image)
+    assert {key.partition("/")[0] for key in named} == {"encoder", "decoder"}

@@ -34,7 +34,7 @@ def test_a_printed_number_is_an_interval_of_half_its_last_digit():
     assert (number.low, number.high) == pytest.approx((0.97795, 0.97805), abs=1e-9)
     assert number.printed(0.9) == "90.0000"
     assert read_number("1").high == pytest.approx(1.5)
-    with pytest.raises(ValueError, match="'1e3' is no plain decimal number"):
+    with pytest.raises(ValueError, match="'1e3' is not a plain decimal number"):
         read_number("1e3")
 
 

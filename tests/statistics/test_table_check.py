@@ -7,7 +7,7 @@ import pytest
 from fetal_jax.core.types import UserError
 from fetal_jax.statistics.table_check import check_table, read_table
 
-PUBLISHED = pathlib.Path(__file__).parent / "data" / "published_tables.csv"
+PUBLISHED = pathlib.Path(__file__).parents[1] / "data" / "published_tables.csv"
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_p_may_be_a_limit_or_a_number(write):
         ("method,dice\nA\n", "line 2 has more or fewer cells than the header"),
         ("method,dice\n", "has no row of scores"),
         ("", "has no row of scores"),
-        ('method,dice\n"A,0.9\n', "is no CSV file in UTF-8"),
+        ('method,dice\n"A,0.9\n', "is not a CSV file in UTF-8"),
         (
             "method,dice,claim_of,claim_against,claim_metric,claim_gain\nA,0.9,,,,\n,,A,B,dice,0.1\n",
             "claims a gain of or against 'B', which its table does not hold",
@@ -161,7 +161,7 @@ def test_p_may_be_a_limit_or_a_number(write):
         ),
         (
             "method,dice,claim_of,claim_against,claim_metric,claim_gain\nA,0.9,,,,\n,,A,A,dice,much\n",
-            "line 3: 'much' is no plain decimal number",
+            "line 3: 'much' is not a plain decimal number",
         ),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_table_that_cannot_be_read_is_refused_in_one_line(write, text, message
 def test_what_is_no_text_is_refused(tmp_path):
     path = tmp_path / "results.csv"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(UserError, match="is no CSV file in UTF-8"):
+    with pytest.raises(UserError, match="is not a CSV file in UTF-8"):
         check_table(path)
 
 

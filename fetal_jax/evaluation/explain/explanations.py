@@ -10,7 +10,7 @@ from jaxtyping import Float, Integer, UInt8
 from fetal_jax.core.types import UserError, Variables
 from fetal_jax.evaluation.explain.concentration import Concentration, concentration
 from fetal_jax.evaluation.explain.gradients import grad_cam, guided_grad_cam
-from fetal_jax.evaluation.explain.layers import attention_maps, default_layer
+from fetal_jax.evaluation.explain.layers import NO_LAYER, attention_maps, default_layer
 from fetal_jax.evaluation.explain.occlusion import occlusion
 from fetal_jax.evaluation.explain.target import Saliency, predicted_labels, predicted_region
 from fetal_jax.inference.apply import network_input
@@ -19,6 +19,7 @@ from fetal_jax.models import build_model
 from input_pipeline.letterbox import Geometry
 
 METHODS = ("grad_cam", "guided_grad_cam", "occlusion", "attention")
+GRAD_CAMS = METHODS[:2]  # methods that look at one layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Explanations:
     maps: dict[str, Float[np.ndarray, "h w"]]  # "grad_cam", …, and each attention map by its layer; see Saliency.raw
     concentration: dict[str, Concentration]  # of each map, on the structure
     class_id: int
-    layer: str  # that Grad-CAM looks at
+    layer: str  # that Grad-CAM looks at; none where the network names no layer, and then there is no Grad-CAM
     notes: tuple[str, ...]  # what a reader must know of them
 
 
@@ -50,7 +51,7 @@ class Explainer:
         # Networks of equal settings need not compare equal: one for all images is compiled once.
         self._model = build_model(**card.model)
         blank = np.zeros((card.size, card.size, card.facts.channels), np.float32)
-        self._layer = default_layer(self._model, variables, blank) if layer is None else layer
+        self._layer = layer or default_layer(self._model, variables, blank) or ""
 
     def __call__(
         self,
@@ -78,7 +79,8 @@ class Explainer:
         own = native((predicted == class_id).astype(np.float32)) > 0.5
         structure = own if labels is None else labels == class_id
         concentrations = {name: concentration(values, structure) for name, values in maps.items()}
-        notes = dict.fromkeys(filter(None, (note, *(saliency.note for saliency in found.values()))))
+        left_out = "" if self._layer or not set(GRAD_CAMS) & set(self._methods) else f"without Grad-CAM: {NO_LAYER}"
+        notes = dict.fromkeys(filter(None, (note, left_out, *(saliency.note for saliency in found.values()))))
         return Explanations(maps, concentrations, class_id, self._layer, tuple(notes))
 
     def _saliencies(self, net: np.ndarray, class_id: int, region: np.ndarray, frame: np.ndarray) -> dict[str, Saliency]:
@@ -88,7 +90,8 @@ class Explainer:
             "guided_grad_cam": lambda: guided_grad_cam(*target, self._layer, region),
             "occlusion": lambda: occlusion(*target, region, frame=frame),
         }
-        found = {name: explain() for name, explain in methods.items() if name in self._methods}
+        possible = [name for name in self._methods if self._layer or name not in GRAD_CAMS]
+        found = {name: explain() for name, explain in methods.items() if name in possible}
         if "attention" in self._methods:
             maps = attention_maps(*target[:3])
             found |= {name: Saliency(values, "attention", class_id, name) for name, values in maps.items()}

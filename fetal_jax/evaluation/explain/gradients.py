@@ -33,10 +33,10 @@ def grad_cam(
     default `default_layer`. Values are in units of the logit sum a pixel of the layer.
 
     Source: Selvaraju et al., "Grad-CAM", ICCV 2017, Eq. 1-2; Vinogradova et al., "Towards interpretable semantic
-    segmentation via gradient-weighted class activation mapping", AAAI 2020. Raises UserError for an unknown layer or a
-    wrong region.
+    segmentation via gradient-weighted class activation mapping", AAAI 2020. Raises UserError for an unknown layer, a
+    network without any, or a wrong region.
     """
-    layer = default_layer(model, variables, image) if layer is None else layer
+    layer = layer or default_layer(model, variables, image) or ""
     region, note = region_of(model, variables, image, class_id, region)
     raw = _grad_cam(model, variables, image, class_id, region, layer)
     return Saliency(np.asarray(raw), "grad_cam", class_id, layer, note)

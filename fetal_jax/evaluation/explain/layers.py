@@ -13,6 +13,10 @@ from fetal_jax.core.types import Array, UserError, Variables
 from fetal_jax.models import intermediates
 
 ATTENTION = "_attention"  # how the names of attention maps end
+NO_LAYER = (
+    "the network names no layer that Grad-CAM could look at: call record_intermediate in its modules "
+    "(fetal_jax/layers/intermediates.py)"
+)
 
 
 def layers(model: nn.Module, variables: Variables, image: Float[Array, "h w c"]) -> dict[str, tuple[int, ...]]:
@@ -24,8 +28,10 @@ def layers(model: nn.Module, variables: Variables, image: Float[Array, "h w c"])
     return {name: value.shape[1:] for name, value in found.items() if not name.endswith(ATTENTION)}
 
 
-def default_layer(model: nn.Module, variables: Variables, image: Float[Array, "h w c"]) -> str:
+def default_layer(model: nn.Module, variables: Variables, image: Float[Array, "h w c"]) -> str | None:
     """The decoder's second layer from the bottom, where features have met two skips; its only one if it has no more.
+
+    Of a network that names layers in its encoder only, the deepest of these; None for one that names no layer.
 
     Vinogradova et al. 2020 look at the bottleneck. On trained networks of this project (docs/explain.md) that pointed
     at the structure less than half as strongly, and its map is coarse. The decoder's last layer would tell nothing new:
@@ -33,12 +39,17 @@ def default_layer(model: nn.Module, variables: Variables, image: Float[Array, "h
     """
     shapes = layers(model, variables, image)
     decoder = [name for name in shapes if name.startswith("decoder/")]
+    if not decoder:
+        return min(shapes, key=lambda name: shapes[name][0] * shapes[name][1], default=None)
     return sorted(decoder, key=lambda name: (shapes[name][0] * shapes[name][1], name))[:2][-1]
 
 
 def checked(layer: str, found: Iterable[str]) -> str:
     """The layer. Raises UserError if it is not among those found."""
-    if layer not in (allowed := [name for name in found if not name.endswith(ATTENTION)]):
+    allowed = [name for name in found if not name.endswith(ATTENTION)]
+    if not allowed:
+        raise UserError(NO_LAYER)
+    if layer not in allowed:
         raise UserError(f"layer {layer!r} is unknown: choose one of {', '.join(allowed)}")
     return layer
 

@@ -1,9 +1,9 @@
-"""Pixel statistics of probabilities that add up: what ROC, precision-recall, calibration and confusion need.
+"""Pixel histograms of probabilities: what ROC, precision-recall and calibration curves and confusion are made from.
 
-A tally has the same size after one image as after a thousand. For calibration a probability is rounded to 1 / LEVELS,
-which moves a mean confidence or a Brier score by less than 1 / LEVELS. ROC and precision-recall see its bin, one of
-BINS, which are the narrower the nearer they are to 0 and 1: most pixels of a trained network lie within 0.001 of one of
-them, where a thousand equal bins would make ties of them all.
+Histograms are added up, and have the same size after one image as after a thousand. For calibration a probability is
+rounded to 1 / LEVELS, which moves a mean confidence or a Brier score by less than 1 / LEVELS. ROC and precision-recall
+see its bin, one of BINS, which are the narrower the nearer they are to 0 and 1: most pixels of a trained network lie
+within 0.001 of one of them, where a thousand equal bins would make ties of them all.
 """
 
 from types import ModuleType
@@ -23,10 +23,10 @@ LEVELS = 15_000  # a multiple of it
 PIECE = 1 << 16  # pixels that NumPy works on at a time, so that what it makes on the way stays in the cache
 
 
-class Tally(flax.struct.PyTreeNode):
+class PixelHistogram(flax.struct.PyTreeNode):
     """Sums over pixels; `+` adds those of other pixels. On the host int64 and float64.
 
-    A device counts in int32: bring a tally to the host (`on_host`, or `+` with one that is there) before 2^31 pixels.
+    A device counts in int32: bring it to the host (`on_host`, or `+` with one that is there) before 2^31 pixels.
     """
 
     positives: Any  # [foreground BINS] pixels of the class, by its probability
@@ -38,16 +38,16 @@ class Tally(flax.struct.PyTreeNode):
     brier: Any  # sum over pixels of half the squared error of all classes
     pixels: Any
 
-    def __add__(self, other: "Tally") -> "Tally":
+    def __add__(self, other: "PixelHistogram") -> "PixelHistogram":
         return merge(self, other)
 
 
-def tally(
+def pixel_histogram(
     probs: Float[Array, "*space classes"],
     labels: Integer[Array, "*space"],
     prediction: Integer[Array, "*space"] | None = None,
-) -> Tally:
-    """The tally of an image, a volume or a batch. NumPy in, NumPy out; JAX in, JAX out, in one pass on its device.
+) -> PixelHistogram:
+    """The histogram of an image, a volume or a batch. NumPy in, NumPy out; JAX in, JAX out, in one pass on its device.
 
     Args:
       probs: of every class, the background first; they add up to 1 in every pixel.
@@ -64,7 +64,7 @@ def tally(
     positives, negatives = joint[:, 1].sum(1), joint[:, 0].sum(1)
     chosen, right = joint[:, :, 1].sum((0, 1)), joint[:, 1, 1].sum(0)
     value = xp.arange(LEVELS + 1) / LEVELS
-    return Tally(
+    return PixelHistogram(
         positives=bins[:, 1],
         negatives=bins[:, 0],
         confusion=confusion,
@@ -82,20 +82,20 @@ def bin_edges() -> Float[np.ndarray, " edges"]:
     return np.concatenate([half, 1 - half[-2::-1]])
 
 
-def merge(first: Tally, second: Tally) -> Tally:
-    """The tally of the pixels of both; on the host as soon as one of them is."""
+def merge(first: PixelHistogram, second: PixelHistogram) -> PixelHistogram:
+    """The histogram of the pixels of both; on the host as soon as one of them is."""
     if any(isinstance(each.positives, np.ndarray) for each in (first, second)):
         first, second = on_host(first), on_host(second)
     return jax.tree.map(lambda a, b: a + b, first, second)
 
 
-def on_host(tally: Tally) -> Tally:
+def on_host(histogram: PixelHistogram) -> PixelHistogram:
     """In NumPy, where no count overflows."""
     wide = {"i": np.int64, "u": np.int64, "f": np.float64}
-    return jax.tree.map(lambda x: np.asarray(x).astype(wide[np.asarray(x).dtype.kind]), tally)
+    return jax.tree.map(lambda x: np.asarray(x).astype(wide[np.asarray(x).dtype.kind]), histogram)
 
 
-def _check(probs: np.ndarray, labels: np.ndarray, prediction: np.ndarray | None) -> None:
+def _check(probs: Array, labels: Array, prediction: Array | None) -> None:
     if not (probs.min() >= 0 and probs.max() <= 1 + 1e-5):  # also where one is not a number
         raise ValueError(f"the probabilities reach from {probs.min()} to {probs.max()}: expected 0 to 1")
     for name, classes in (("reference", labels), ("prediction", prediction)):
@@ -110,7 +110,9 @@ def _sums(xp: ModuleType, probs: Array, labels: Array, prediction: Array | None)
     """`_levels` of every class [classes 2 2 levels], `_bins` of the foreground [foreground 2 bins], the confusion."""
     num_classes = probs.shape[-1]
     counted = (1,) if num_classes == 2 else range(num_classes)
-    joint, bins, confusion = [0] * num_classes, [0] * num_classes, 0
+    joint: list[Any] = [0] * num_classes
+    bins: list[Any] = [0] * num_classes
+    confusion: Any = 0
     piece = PIECE if xp is np else len(labels)
     for start in range(0, len(labels), piece):
         part = slice(start, start + piece)

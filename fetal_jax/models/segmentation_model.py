@@ -1,4 +1,4 @@
-"""The frame of every network: an encoder and a decoder, any size of image, one precision."""
+"""The segmentation model: an encoder and a decoder, for images of any size, in one precision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,22 +10,22 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fetal_jax.core.types import Array, UserError, Variables
+from fetal_jax.layers.intermediates import KEPT
 from fetal_jax.layers.resample import crop_to, pad_to_multiple
-from fetal_jax.layers.tap import KEPT
 
 PRECISIONS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 KEEP_FEATURES = jax.checkpoint_policies.save_only_these_names(KEPT)
 
 
-class Network(nn.Module):
-    """Encoder and decoder under one roof; their parameters are the groups `encoder` and `decoder`.
+class SegmentationModel(nn.Module):
+    """An encoder and a decoder behind one interface; their parameters are the groups `encoder` and `decoder`.
 
     `encoder(image, train=)` gives what `decoder(features, train=)` takes, which gives logits as large as the image: one
-    array, or a tuple, whose first counts and whose others are trained beside it (deep supervision). Both see sides that
-    are multiples of `stride`; images have as many space axes as `dims` allows. Layers compute in the precision of their
-    input, so `precision` sets that of all of them; parameters, statistics and logits are float32. With `remat` a
-    training step keeps only the features that `tap` names and computes the others again on its way back: less memory,
-    more arithmetic, the same numbers.
+    array, or a tuple of the prediction and of others that are trained beside it (deep supervision). The sides of what
+    both see are multiples of `stride`; images have as many space axes as `dims` allows. Layers compute in the precision
+    of their input, so `precision` sets that of all of them; parameters, statistics and logits are float32. With `remat`
+    a training step keeps only the features that `record_intermediate` names and computes the others again in its
+    backward pass: less memory, more arithmetic, the same numbers.
     """
 
     encoder: nn.Module
@@ -41,7 +41,8 @@ class Network(nn.Module):
         """Logits of an image of any size and number of channels.
 
         `train` draws dropout (key "dropout") and updates `batch_stats`. What `frozen` names ("encoder", "decoder") runs
-        as in evaluation, on its running averages; no gradient enters a frozen encoder. So its statistics stand still.
+        as in evaluation, on its running averages, which stay as they are; no gradient enters a frozen encoder. Raises
+        UserError for volumes where `dims` has no 3.
         """
         space = image.shape[1:-1]
         if len(space) not in self.dims:
@@ -73,10 +74,10 @@ def intermediates(
     """The named features of a network in evaluation: `encoder/...`, `decoder/...`, shallow to deep to shallow.
 
     Attention maps are among them, with one channel in [0, 1]. The image is padded inside, so features may be larger
-    than image / stride.
+    than image / stride. Empty for a network that names none.
     """
     _, found = model.apply(variables.as_dict(), image, train=False, mutable=["intermediates"])
-    return flax.traverse_util.flatten_dict(found["intermediates"], sep="/")
+    return flax.traverse_util.flatten_dict(found.get("intermediates", {}), sep="/")
 
 
 def gradients_by_intermediates(
@@ -87,6 +88,7 @@ def gradients_by_intermediates(
     zeros = flax.traverse_util.unflatten_dict(jax.tree.map(jnp.zeros_like, values), sep="/")
 
     def scored(perturbations: Any) -> Array:
-        return score(model.apply(variables.as_dict() | {"perturbations": perturbations}, image, train=False))
+        held = variables.as_dict() | {"perturbations": perturbations}
+        return score(jnp.asarray(model.apply(held, image, train=False)))
 
     return values, flax.traverse_util.flatten_dict(jax.grad(scored)(zeros), sep="/")

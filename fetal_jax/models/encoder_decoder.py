@@ -1,6 +1,6 @@
-"""The U: stages of one kind of block, each at half the resolution of the one before, and the way back up.
+"""The encoder and decoder of U-Nets: stages of one kind of block, with skip features between them.
 
-Which block, how resolution is halved, and whether skips are gated make the difference between plain_unet, resunet,
+Which block, how resolution is halved, and whether skips are gated is what differs between plain_unet, resunet,
 attention_unet and attention_resunet. Images have two or three dimensions.
 """
 
@@ -14,8 +14,8 @@ from fetal_jax.core.types import Array, UserError
 from fetal_jax.layers.attention import AttentionGate
 from fetal_jax.layers.blocks import DoubleConv, UpUnit
 from fetal_jax.layers.conv import Conv
+from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.layers.resample import max_pool_2x
-from fetal_jax.layers.tap import tap
 
 DOWN = ("pool", "stride")  # how resolution is halved: maximum of 2×2 pixels, or stride of a stage's first convolution
 Block = Callable[..., nn.Module]  # called with features, stride, dropout, bn_momentum, name
@@ -36,11 +36,11 @@ class Encoder(nn.Module):
     def __call__(self, x: Float[Array, "b *space c"], *, train: bool) -> list[Float[Array, "b ..."]]:
         """The outputs of all stages, of stride 1, 2, 4, …: the skip features and, last, the bottleneck."""
         stem = self._stage(self.stem, 0, stride=1)
-        features = [tap(self, "features1", stem(x, train=train))]
+        features = [record_intermediate(self, "features1", stem(x, train=train))]
         for level in range(1, self.depth + 1):
             x = max_pool_2x(features[-1]) if self.down == "pool" else features[-1]
             stage = self._stage(self.block, level, stride=1 if self.down == "pool" else 2)
-            features.append(tap(self, f"features{level + 1}", stage(x, train=train)))
+            features.append(record_intermediate(self, f"features{level + 1}", stage(x, train=train)))
         return features
 
     def _stage(self, block: Block, level: int, stride: int) -> nn.Module:
@@ -78,7 +78,7 @@ class Decoder(nn.Module):
             if self.gated:
                 skip = AttentionGate(self.bn_momentum, name=f"gate{level}")(skip, x, train=train)
             block = self.block(width, dropout=self.dropout, bn_momentum=self.bn_momentum, name=f"merge{level}")
-            x = tap(self, f"features{level}", block(jnp.concatenate([skip, x], axis=-1), train=train))
+            x = record_intermediate(self, f"features{level}", block(jnp.concatenate([skip, x], axis=-1), train=train))
         return Conv(self.num_classes, size=1, name="logits")(x)
 
 

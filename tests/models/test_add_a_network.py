@@ -1,0 +1,95 @@
+"""The worked example "Add a network" of docs/models.md: a file and a line, in a copy of the project, and all works."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDERS = ("fetal_jax", "input_pipeline", "configs", "benchmarks", "experiments", "tests", "docs")
+# Run in the copy. The network has no named features, so its explanation goes without Grad-CAM, and says so.
+CHECK = """
+import os, sys
+sys.path.insert(0, "tests/models")
+import jax, numpy as np
+import test_contract
+import fetal_jax
+from fetal_jax.core.types import DatasetFacts, Variables
+from fetal_jax.evaluation import explain
+from fetal_jax.inference.segmenter import ModelCard
+from fetal_jax.models import MODELS, build_model, options_of
+
+assert fetal_jax.__file__.startswith(os.getcwd())
+assert "tiny_net" in MODELS and set(options_of("tiny_net")) == {"width", "dropout"}
+assert "tiny_net" in test_contract.LIGHT and "tiny_net" in test_contract.TWO_D
+for contract in (
+    test_contract.test_parameters_are_in_two_groups_and_no_other_collection_is_made,
+    test_contract.test_images_of_a_batch_are_treated_one_by_one,
+    test_contract.test_every_parameter_gets_a_finite_gradient,
+    test_contract.test_networks_of_images_refuse_volumes,
+    test_contract.test_bfloat16_follows_float32,
+    test_contract.test_features_explain,
+):
+    contract("tiny_net")
+test_contract.test_logits_have_the_size_of_any_image("tiny_net", (37, 53), 3, 4)
+
+settings = {"name": "tiny_net", "num_classes": 2, "width": 4}
+facts = DatasetFacts("d", "D", ("background", "spot"), ((0, 0, 0), (255, 0, 0)), "", "", "")
+variables = build_model(**settings).init(jax.random.key(0), np.zeros((1, 16, 16, 1), np.float32), train=False)
+card = ModelCard(settings, 16, 0, facts, "0" * 64, "supervised")
+explainer = explain.Explainer(card, Variables(variables["params"], {}))
+found = explainer(np.random.default_rng(0).integers(0, 256, (20, 24, 1), np.uint8))
+assert list(found.maps) == ["occlusion"] and found.maps["occlusion"].shape == (20, 24)
+assert any(note.startswith("without Grad-CAM: the network names no layer") for note in found.notes), found.notes
+"""
+
+
+@pytest.fixture(scope="module")
+def example():
+    """The blocks of code of the section: the file, and the line."""
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    section = text.partition("## Add a network\n")[2].partition("\n## ")[0]
+    file, line = re.findall(r"```(?:python)?\n(.*?)```", section, re.DOTALL)
+    return file, line
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, example):
+    """A copy of the project with the network of the docs."""
+    copy = tmp_path_factory.mktemp("project")
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "golden"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    file, line = example
+    (copy / "fetal_jax" / "models" / "tiny_net.py").write_text(file, encoding="utf-8")
+    registry = copy / "fetal_jax" / "models" / "__init__.py"
+    text = registry.read_text(encoding="utf-8")
+    assert line.count("\n") == 1
+    registry.write_text(text.replace("    unet,\n", f"{line}    unet,\n", 1), encoding="utf-8")
+    return copy
+
+
+def run(project, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_file_and_a_line_make_a_network_that_keeps_the_contract_and_is_explained(project):
+    run(project, "-c", CHECK)
+
+
+def test_no_test_that_knows_networks_has_to_know_it(project):
+    """The contract is tested for it, and tests that compare lists of networks pass."""
+    pytest_in = ("-m", "pytest", "-p", "no:cacheprovider")
+    listed = run(project, *pytest_in, "--collect-only", "tests/models/test_contract.py")
+    assert sum("tiny_net" in line for line in listed.splitlines()) >= 8
+    lists = ("tests/experiments/test_model_table.py", "tests/test_configs.py", "tests/models/test_models.py")
+    run(project, *pytest_in, *lists, "-k", "published or publication or unknown_names")
