@@ -28,12 +28,12 @@ from input_pipeline.splits import Request
 start = time.perf_counter()
 dataset = Dataset("folder", pathlib.Path(sys.argv[1]))
 opened = time.perf_counter()
-splits = make_splits(dataset.cases(), Request(0, 70, 0, 15, 15, unit="percent"), dataset.version)
-dealt = time.perf_counter()
+splits = make_splits(dataset.split_items(), Request(0, 70, 0, 15, 15, unit="percent"), dataset.version)
+assigned = time.perf_counter()
 dataset[splits.parts["test"][0]]
 read = time.perf_counter()
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-seconds = {"open": opened - start, "split": dealt - opened, "first image": read - dealt}
+seconds = {"open": opened - start, "split": assigned - opened, "first image": read - assigned}
 print(json.dumps({"images": len(dataset), "seconds": seconds, "peak_mb": peak}))
 """
 

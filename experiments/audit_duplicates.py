@@ -1,4 +1,4 @@
-"""How many planted near-duplicates the audit finds: python -m experiments.audit_duplicates hc18 [--json FILE].
+"""Measures how many planted near-duplicates the audit finds: python -m experiments.audit_duplicates hc18 [--json FILE].
 
 Every image of a prepared dataset is changed in one way, put beside the originals, and the audit looks for pairs. A
 pair of an image and its own copy is a find; a pair of images of different subjects is false. One line a kind of
@@ -7,14 +7,13 @@ change; the first line is the originals alone. Takes about 20 s a kind for 670 i
 
 import argparse
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 
 import cv2
 import numpy as np
 
-from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.json_files import write_json
 from input_pipeline.audit.duplicates import near_pairs
 from input_pipeline.audit.fingerprints import thumbnail
 from input_pipeline.dataset import Dataset, default_data_dir
@@ -126,7 +125,7 @@ TWO_CROPS = "two crops of one image"  # 0-10 % of each side, each of the pair it
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What the audit made of one pool of images."""
+    """The audit's result on one pool of images."""
 
     kind: str
     planted: int
@@ -180,8 +179,7 @@ def main() -> None:
         print(result, flush=True)
         results.append(dataclasses.asdict(result))
     if args.json:
-        with replacing_file(args.json) as partial:
-            partial.write_text(json.dumps({"version": dataset.version, "seed": args.seed, "scores": results}, indent=1))
+        write_json(args.json, {"version": dataset.version, "seed": args.seed, "scores": results}, format=1)
 
 
 if __name__ == "__main__":

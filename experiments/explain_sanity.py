@@ -31,7 +31,7 @@ from fetal_jax.inference import segmenter as segmenters
 from fetal_jax.inference.apply import network_input
 from fetal_jax.models import build_model
 from input_pipeline.dataset import default_data_dir
-from input_pipeline.letterbox import Geometry
+from input_pipeline.letterbox import Letterbox
 
 CLASS_ID = 1  # the first foreground class
 
@@ -63,7 +63,7 @@ def check(workdir: pathlib.Path, data_dir: pathlib.Path, n_images: int, n_steps:
     experiment, model, found = Experiment(config.read(workdir), data_dir), build_model(**card.model), []
     for record in experiment.dataset.records(experiment.splits.parts["test"]):
         image = network_input(record.image, card.size, card.blur, card.intensity)
-        geometry, key = Geometry.fit(record.image.shape[:2], card.size), jax.random.key(len(found))
+        geometry, key = Letterbox.fit(record.image.shape[:2], card.size), jax.random.key(len(found))
         frame = geometry.weights() > 0
         region, nothing = predicted_region(predicted_labels(model, variables, image), CLASS_ID, frame)
         if nothing:
@@ -83,7 +83,7 @@ def check(workdir: pathlib.Path, data_dir: pathlib.Path, n_images: int, n_steps:
     return found
 
 
-def _inside(geometry: Geometry, method: Method, variables: Variables) -> np.ndarray:
+def _inside(geometry: Letterbox, method: Method, variables: Variables) -> np.ndarray:
     """A method's map without the padding that fills the network's square."""
     (top, left), (height, width) = geometry.offset, geometry.resized_shape
     return method(variables)[top : top + height, left : left + width]

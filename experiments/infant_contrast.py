@@ -1,4 +1,4 @@
-"""How the contrast of the simulated infants falls with age, and what a threshold makes of them.
+"""Measures the contrast of the simulated infants by age, and the Dice of k-means clusters of their grey values.
 
     python -m experiments.infant_contrast [--dataset fetal_phantom/infant_tiny]
 

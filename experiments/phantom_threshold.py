@@ -1,4 +1,4 @@
-"""How well a threshold does on the phantom: python -m experiments.phantom_threshold [config] [images].
+"""Measures the Dice of Otsu's threshold on the phantom: python -m experiments.phantom_threshold [config] [images].
 
 Otsu's threshold (IEEE Trans. Syst. Man Cybern. 1979;9:62-66) splits an image in two. Each class gets the
 half, bright or dark, that fits it better, which a real method could not know. Where even that scores low,

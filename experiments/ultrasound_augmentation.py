@@ -1,4 +1,4 @@
-"""Says whether an augmentation helps a network that has few labelled images: `ultrasound` against `geometric`.
+"""Tests whether an augmentation helps a network that has few labelled images: `ultrasound` against `geometric`.
 
     python -m experiments.ultrasound_augmentation --workdir DIR [--dataset fetal_phantom | hc18] [--json OUT]
 
@@ -22,8 +22,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from fetal_jax.cli import main as cli
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
-from fetal_jax.workdir import write_json
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "ss_case_unet.py"
 
@@ -71,7 +71,7 @@ def read_dice(workdir: pathlib.Path) -> dict[tuple[str, str], float]:
 
 
 def gather(tables: dict[str, list[dict[tuple[str, str], float]]]) -> Scores:
-    """The images that every run has a Dice of: one that some network rightly leaves empty has none."""
+    """The images of which every run has a Dice: one that a network rightly leaves empty has none."""
     runs = [table for of_seed in tables.values() for table in of_seed]
     images = [image for image in runs[0] if all(image in run for run in runs)]
     dice = {name: np.array([[t[image] for image in images] for t in of_seed]) for name, of_seed in tables.items()}
@@ -104,7 +104,7 @@ def compare(scores: Scores, baseline: str, tried: str) -> dict:
 
 
 def sentence(result: dict, baseline: str, tried: str) -> str:
-    """What may be said of the comparison, with its numbers."""
+    """The conclusion of the comparison, with its numbers."""
     sides = {np.sign(bound) for key in ("over_seeds", "over_subjects") for bound in result[key]}
     if sides == {1.0}:
         verdict = f"{tried} helps"
@@ -163,7 +163,7 @@ def main() -> None:
     print(table(result, seeds, *names), sentence(result, *names), sep="\n")
     if args.json:
         settings = {key: str(v) if isinstance(v, pathlib.Path) else v for key, v in vars(args).items()}
-        write_json(args.json, {"settings": settings, **result})
+        write_json(args.json, {"settings": settings, **result}, format=1)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class Experiment:
         self._check_pretrained()
         self.dataset = Dataset(s.dataset, data_dir, s.structures)
         self.facts = self.dataset.facts
-        self.splits = make_splits(self.dataset.cases(), request, self.dataset.version)
+        self.splits = make_splits(self.dataset.split_items(), request, self.dataset.version)
         self.draws = self._draws(s.sampling)
         pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
         self.class_weights = _class_weights(pixels, s.class_weights)

@@ -1,4 +1,4 @@
-"""What is expensive to read is read once, as long as there is memory to keep it."""
+"""In-memory cache of items that are expensive to read, within a limit of bytes."""
 
 import threading
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 
-class Once(Generic[Item]):
-    """`read` by index, each item kept from its first reading on. Any thread may ask.
+class MemoryCache(Generic[Item]):
+    """Items by index: each is read at its first use and kept. Safe for threads.
 
-    Items that `memory` bytes have no room for are read whenever they are asked for.
+    Items that do not fit into `memory` bytes any more are read at every use.
     """
 
     def __init__(self, read: Callable[[int], Item], nbytes: Callable[[Item], int], memory: int):
@@ -19,7 +19,7 @@ class Once(Generic[Item]):
         self._lock = threading.Lock()
 
     def __getitem__(self, i: int) -> Item:
-        # One reader at a time: two threads asking for one item must not read it twice.
+        # One reader at a time: two threads that ask for the same item must not read it twice.
         with self._lock:
             return self._kept[i] if i in self._kept else self._first(i)
 

@@ -1,6 +1,6 @@
-"""A prepared dataset: random access to decoded examples, in native geometry or at network size.
+"""Prepared datasets: random access to decoded examples, in native geometry or at network size.
 
-Every file is decoded once: `NetImages` keeps what a network sees, small and in uint8, as it is first asked for.
+`NetImages` decodes each file once and keeps the image at network size, in uint8.
 """
 
 import contextlib
@@ -25,41 +25,41 @@ from jaxtyping import Bool, Int64, UInt8
 from fetal_jax.core.atomic import locked, replacing_folder, surviving_folder
 from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline import builders
-from input_pipeline.builders.common import SHOWN, SPLIT
-from input_pipeline.cache import Once
+from input_pipeline.builders.common import SHOWN, SPLIT, read_metadata
+from input_pipeline.cache import MemoryCache
 from input_pipeline.index import Index, open_index
-from input_pipeline.letterbox import Geometry
-from input_pipeline.split_assignment import Case
+from input_pipeline.letterbox import Letterbox
+from input_pipeline.split_assignment import SplitItem
 
 SCRATCH = ".preparing-"
-KNOWN = {"name", "subject", "image", "labels", "labelled", "spacing_mm"}  # the fields of every record
+RECORD_FIELDS = {"name", "subject", "image", "labels", "labelled", "spacing_mm"}  # the fields of every record
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One decoded example in its own geometry: an image [h w], or a volume [d h w]."""
+    """One decoded example in its native geometry: an image [h w], or a volume [d h w]."""
 
     name: str
     subject: str
     image: np.ndarray  # uint8 [h w c], or uint16 [d h w c]
-    labels: np.ndarray  # uint8 [h w] or [d h w], ids of the dataset's selected classes
+    labels: np.ndarray  # uint8 [h w] or [d h w], ids of the selected classes
     labelled: bool
     spacing_mm: np.ndarray  # float32 by axis; 0 is unknown
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what else its dataset knows, e.g. ga_weeks
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # further fields of its dataset, e.g. ga_weeks
 
     def picture(self) -> UInt8[np.ndarray, "h w"]:
-        """What to show of it: the first channel, of a volume the middle slice."""
+        """The picture to show: the first channel, of a volume that of the middle slice."""
         if self.image.ndim == 3:
             return self.image[..., 0]
         return (self.image[len(self.image) // 2, ..., 0] >> 8).astype(np.uint8)
 
     def picture_labels(self) -> UInt8[np.ndarray, "h w"]:
-        """The labels of what `picture` shows."""
+        """The labels of `picture`."""
         return self.labels if self.labels.ndim == 2 else self.labels[len(self.labels) // 2]
 
 
 def default_data_dir() -> pathlib.Path:
-    """Where prepared data lives: $FETAL_JAX_DATA, else ~/.cache/fetal_jax."""
+    """The folder of prepared data: $FETAL_JAX_DATA, else ~/.cache/fetal_jax."""
     return pathlib.Path(os.environ.get("FETAL_JAX_DATA") or pathlib.Path.home() / ".cache" / "fetal_jax")
 
 
@@ -73,9 +73,9 @@ def prepare(
 ) -> tfds.core.DatasetBuilder:
     """Writes the dataset under `data_dir` unless it is there already. `source` is the user's folder of raw files.
 
-    With `overwrite` it is written anew; the old one goes only when the new one is whole. With `keep_going` bad files
-    are listed and the others prepared. Raises UserError if the dataset is unknown, or needs raw files and they are
-    missing or wrong.
+    With `overwrite` it is written again, and the old one is removed once the new one is complete. With `keep_going`
+    bad files are listed and the others prepared. Raises UserError if the dataset is unknown, or needs raw files and
+    they are missing or wrong.
     """
     path = pathlib.Path(builders.builder(dataset, str(data_dir)).data_dir)
     if surviving_folder(path) != path:
@@ -93,7 +93,7 @@ def prepare(
     data_dir.mkdir(parents=True, exist_ok=True)
     with _scratch(data_dir) as scratch:
         builder = builders.builder(dataset, scratch, **settings)
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS talks of downloads, and there are none
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints about downloads, and there are none
             _write(builder)
         open_index(builder)
         with replacing_folder(path) as partial:
@@ -104,15 +104,15 @@ def prepare(
 def _write(builder: tfds.core.DatasetBuilder) -> None:
     try:
         builder.download_and_prepare()
-    except RuntimeError as error:  # of ArrayRecord's own writer
+    except RuntimeError as error:  # ArrayRecord's writer raises no OSError for a full disk
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(builder.data_dir)) from error
 
 
 def _check_source(dataset: str, source: str, builder: tfds.core.DatasetBuilder) -> None:
-    """Raises UserError if what is prepared was read from another folder: it would be taken for this one."""
-    before = (builder.info.metadata or {}).get("source")
+    """Raises UserError if the prepared data was read from another folder: it would be mistaken for this one."""
+    before = read_metadata(builder).get("source")
     if before != str(pathlib.Path(source).absolute()):
         beside = " (or prepare folder/NAME beside it)" if dataset.startswith("folder") else ""
         raise UserError(f"{dataset} is prepared already, from {before}: --overwrite replaces it by {source}{beside}")
@@ -121,7 +121,7 @@ def _check_source(dataset: str, source: str, builder: tfds.core.DatasetBuilder) 
 
 @contextlib.contextmanager
 def _scratch(data_dir: pathlib.Path) -> Iterator[str]:
-    """A folder to prepare in, held by a lock; those that no living process holds were left by a kill, and go."""
+    """A locked scratch folder to prepare in. Those that no running process holds were left by a kill: removed."""
     for left in data_dir.glob(f"{SCRATCH}*"):
         with contextlib.suppress(BlockingIOError), locked(left):
             shutil.rmtree(left, ignore_errors=True)
@@ -129,14 +129,14 @@ def _scratch(data_dir: pathlib.Path) -> Iterator[str]:
         yield scratch
 
 
-def describe_all(data_dir: pathlib.Path) -> list[str]:
-    """A line a dataset and config: its name, and how many images are prepared under `data_dir`."""
+def list_datasets(data_dir: pathlib.Path) -> list[str]:
+    """One line per dataset and config: its name, and how many images are prepared under `data_dir`."""
     lines = []
     for dataset in builders.all_names(data_dir):
         builder = builders.builder(dataset, str(data_dir))
         facts = builders.facts(dataset)
         number = builder.info.splits[SPLIT].num_examples if builder.data_path.exists() else None
-        state = "not prepared" if number is None else f"{number} {'volumes' if facts.dims == 3 else 'images'}"
+        state = "not prepared" if number is None else f"{number} {facts.unit}"
         lines.append(f"{dataset:40} {state:16} {facts.title}")
     return lines
 
@@ -147,14 +147,14 @@ class Dataset:
     Attributes:
       facts: those of the selected structures.
       version: name, version and a digest of every pixel and of the classes.
-      index: what is known of each example without reading it; its rows are in the order of `names`, and its class ids
-        are those of the dataset, whatever is selected.
+      index: what is known of each example without decoding it; its rows are in the order of `names`, and its class
+        ids are those of the whole dataset, not of the selected structures.
     """
 
     def __init__(self, dataset: str, data_dir: pathlib.Path, structures: Sequence[str] = ()):
-        """Opens it; a synthetic one is made first. `structures` selects foreground classes, all if empty.
+        """Opens it; a synthetic one is generated first. `structures` selects foreground classes, all if empty.
 
-        Raises UserError if the dataset is unknown or not prepared, or a structure is none of its classes.
+        Raises UserError if the dataset is unknown or not prepared, or a structure is not one of its classes.
         """
         self.name = builders.canonical(dataset)
         builder = prepare(self.name, data_dir)
@@ -162,11 +162,11 @@ class Dataset:
         self.facts, self._new_id = select(facts, structures)
         self.index = open_index(builder)
         self.version = f"{self.name}:{builder.version}:{_digest(facts, self.index)[:16]}"
-        self.notes = _notes(builder.info.metadata or {})
+        self.notes = _notes(read_metadata(builder))
         self._examples = builder.as_data_source(split=SPLIT)
         self._row = {name: i for i, name in enumerate(self.index.names)}
         self.subjects = dict(zip(self.index.names, self.index.subjects, strict=True))
-        self.labelled = dict(zip(self.index.names, self.index.labelled.tolist(), strict=True))
+        self.labelled: dict[str, bool] = dict(zip(self.index.names, map(bool, self.index.labelled), strict=True))
 
     @property
     def names(self) -> list[str]:
@@ -176,7 +176,7 @@ class Dataset:
         return len(self._row)
 
     def class_pixels(self, names: Sequence[str] | None = None) -> Int64[np.ndarray, "n classes"]:
-        """How many pixels of each selected class the named examples have, by default all; 0 where unlabelled."""
+        """Pixels of each selected class in the named examples, by default in all; 0 where unlabelled."""
         rows = slice(None) if names is None else [self._row[name] for name in names]
         found = self.index.pixels[rows]
         table = np.zeros((len(found), len(self.facts.classes)), np.int64)
@@ -187,21 +187,22 @@ class Dataset:
     @functools.cached_property
     def shows(self) -> dict[str, frozenset[str]]:
         """The selected structures that each example has a pixel of."""
-        rows, known = self.class_pixels() > 0, {}
+        rows = self.class_pixels() > 0
+        known: dict[bytes, frozenset[str]] = {}  # many examples share one set
         sets = (known.setdefault(row.tobytes(), self._structures(row)) for row in rows)
         return dict(zip(self.index.names, sets, strict=True))
 
     def _structures(self, row: Bool[np.ndarray, " classes"]) -> frozenset[str]:
         return frozenset(itertools.compress(self.facts.foreground, row[1:]))
 
-    def cases(self) -> list[Case]:
-        """The examples as they are dealt to the parts of a split."""
+    def split_items(self) -> list[SplitItem]:
+        """The examples, as `split_assignment.make_splits` takes them."""
         columns = (self.index.names, self.index.subjects, self.labelled.values(), self.shows.values())
-        return [Case(*row) for row in zip(*columns, self.index.groups, strict=True)]
+        return [SplitItem(*row) for row in zip(*columns, self.index.groups, strict=True)]
 
     def __getitem__(self, name: str) -> Record:
         example: Mapping[str, Any] = self._examples[self._row[name]]
-        labels = example["labels"] if self.facts.dims == 3 else example["labels"][..., 0]
+        labels = example["labels"].reshape(example["image"].shape[:-1])  # those of images have a channel in TFDS
         return Record(
             name=name,
             subject=self.subjects[name],
@@ -209,7 +210,7 @@ class Dataset:
             labels=self._new_id[labels],
             labelled=self.labelled[name],
             spacing_mm=example["spacing_mm"],
-            about={key: _plain(value) for key, value in example.items() if key not in KNOWN},
+            about={key: _to_python(value) for key, value in example.items() if key not in RECORD_FIELDS},
         )
 
     def records(self, names: Sequence[str]) -> Iterator[Record]:
@@ -217,20 +218,20 @@ class Dataset:
         return (self[name] for name in names)
 
 
-def _plain(value: Any) -> Any:
-    """A text or number of an example as Python has it; arrays stay arrays."""
+def _to_python(value: Any) -> Any:
+    """Bytes as text and NumPy numbers as Python's; arrays stay arrays."""
     if isinstance(value, bytes):
         return value.decode()
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _digest(facts: DatasetFacts, index: Index) -> str:
-    """Of every pixel, and of what the class ids mean."""
+    """SHA-256 over every pixel and the class names."""
     return hashlib.sha256(f"{index.digest} {facts.classes}".encode()).hexdigest()
 
 
 def _notes(metadata: Mapping[str, Any]) -> list[str]:
-    """What a user should know of how the dataset was prepared."""
+    """Notes of the preparation: what the builder said, and what was left out."""
     left_out = metadata.get("left_out", ())
     more = f"; and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
     told = [f"{len(left_out)} problems were left out: {'; '.join(left_out[:SHOWN])}{more}"] if left_out else []
@@ -256,16 +257,16 @@ def select(facts: DatasetFacts, structures: Sequence[str]) -> tuple[DatasetFacts
 class NetImages:
     """A random-access source of the named images at network size: image, labels, weights, spacing.
 
-    Items are kept in uint8 as they are first read, as long as `memory` bytes hold them: 4 GB are 30,000 images of
-    256x256. Any more are decoded whenever they are drawn.
+    Items are kept in uint8 in up to `memory` bytes: 4 GB are 30,000 images of 256x256. Further ones are decoded at
+    every draw.
     """
 
     def __init__(self, dataset: Dataset, names: Sequence[str], size: int, memory: int = 4 * 2**30):
-        """Raises UserError for a dataset of volumes."""
-        if dataset.facts.dims != 2:
+        """Raises UserError for a dataset of volumes, whose patches `PatchStream` draws."""
+        if dataset.facts.dims != 2:  # a letterbox is a square
             raise UserError(f"dataset {dataset.name} has volumes: this program takes images; draw patches of it")
         self._dataset, self._names, self._size = dataset, list(names), size
-        self._fitted = Once(self._fit, lambda item: item[0].nbytes + item[1].nbytes, memory)
+        self._resized = MemoryCache(self._resize, lambda item: item[0].nbytes + item[1].nbytes, memory)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -274,19 +275,19 @@ class NetImages:
         return f"NetImages({self._dataset.name}, {len(self)} images, size {self._size})"
 
     def __getitem__(self, i: int) -> dict[str, np.ndarray]:
-        image, labels, geometry, spacing_mm = self._fitted[i]
-        return {"image": image, "labels": labels, "weights": geometry.weights(), "spacing_mm": spacing_mm}
+        image, labels, letterbox, spacing_mm = self._resized[i]
+        return {"image": image, "labels": labels, "weights": letterbox.weights(), "spacing_mm": spacing_mm}
 
     def image(self, i: int) -> np.ndarray:
         """The image at network size, uint8 [size size c]."""
-        return self._fitted[i][0]
+        return self._resized[i][0]
 
     def valid(self, i: int) -> np.ndarray:
         """1 on the image, 0 in its padding, float32 [size size]."""
-        return self._fitted[i][2].weights()
+        return self._resized[i][2].weights()
 
-    def _fit(self, i: int) -> tuple[np.ndarray, np.ndarray, Geometry, np.ndarray]:
+    def _resize(self, i: int) -> tuple[np.ndarray, np.ndarray, Letterbox, np.ndarray]:
         record = self._dataset[self._names[i]]
-        geometry = Geometry.fit(record.image.shape[:2], self._size)
-        image, labels = geometry.image_to_net(record.image), geometry.labels_to_net(record.labels)
-        return image, labels, geometry, geometry.spacing_to_net(record.spacing_mm)
+        letterbox = Letterbox.fit(record.image.shape[:2], self._size)
+        image, labels = letterbox.image_to_net(record.image), letterbox.labels_to_net(record.labels)
+        return image, labels, letterbox, letterbox.spacing_to_net(record.spacing_mm)

@@ -1,7 +1,7 @@
-"""Between an image's own pixels and the square a network sees, and back.
+"""Letterbox: an image resized and zero-padded to the square input of a network, and predictions resized back.
 
-Pixel centres sit at half-integers of the frame: index i of n pixels is at (i + 0.5) / n. OpenCV's area and
-linear resizing keep that convention, so nothing shifts on the way there and back.
+Pixel centres sit at half-integers of the frame: index i of n pixels is at (i + 0.5) / n. OpenCV's area and linear
+resizing keep that convention, so nothing shifts in either direction.
 """
 
 import dataclasses
@@ -12,17 +12,17 @@ from jaxtyping import Float, Shaped, UInt8, UInt16
 
 from fetal_jax.core.types import UserError
 
-INTENSITIES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}  # black and white as a network is given them
+INTENSITIES = {"unit": (0.0, 1.0), "symmetric": (-1.0, 1.0)}  # black and white in a network's input
 
 
 def check_intensity(name: str) -> None:
-    """Raises UserError if there is no such range."""
+    """Raises UserError for an unknown range."""
     if name not in INTENSITIES:
         raise UserError(f"intensity {name!r} is unknown: choose one of {', '.join(INTENSITIES)}")
 
 
 def to_range(image: Float[np.ndarray, "*shape"], intensity: str) -> Float[np.ndarray, "*shape"]:
-    """An image in [0, 1] in the range a network is given: as it is, or in [-1, 1] (trans-thalamic thesis, 3.3)."""
+    """An image in [0, 1] scaled to a network's input range: unchanged, or [-1, 1] (trans-thalamic thesis, 3.3)."""
     black, white = INTENSITIES[intensity]
     return image if (black, white) == (0, 1) else image * np.float32(white - black) + np.float32(black)
 
@@ -33,9 +33,8 @@ def unit_range(volume: UInt16[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shap
 
 
 @dataclasses.dataclass(frozen=True)
-class Geometry:
-    """How a native frame lies, resized and zero-padded, in a square of `size` pixels. Shapes are (rows,
-    columns)."""
+class Letterbox:
+    """Where a native frame lies, resized and zero-padded, in a square of `size` pixels. Shapes are (rows, columns)."""
 
     native_shape: tuple[int, int]
     size: int
@@ -43,7 +42,7 @@ class Geometry:
     offset: tuple[int, int]  # of the resized frame in the square
 
     @classmethod
-    def fit(cls, native_shape: tuple[int, int], size: int) -> "Geometry":
+    def fit(cls, native_shape: tuple[int, int], size: int) -> "Letterbox":
         """The longest side becomes `size`, the aspect is kept to the nearest pixel, the padding is centred.
 
         Raises UserError if a side or the size is not positive.
@@ -52,23 +51,23 @@ class Geometry:
         if min(height, width, size) < 1:
             raise UserError(f"cannot fit an image of {height}x{width} pixels into size {size}: all must be positive")
         scale = size / max(height, width)
-        resized = tuple(max(1, round(n * scale)) for n in (height, width))
-        offset = tuple((size - n) // 2 for n in resized)
-        return cls((height, width), int(size), resized, offset)
+        rows, columns = (max(1, round(n * scale)) for n in (height, width))
+        offset = (size - rows) // 2, (size - columns) // 2
+        return cls((height, width), int(size), (rows, columns), offset)
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Network pixels a native pixel, by axis: rounding to whole pixels makes the two differ slightly."""
-        return tuple(r / n for r, n in zip(self.resized_shape, self.native_shape, strict=True))
+        """Network pixels per native pixel, by axis: rounding to whole pixels makes the two differ slightly."""
+        (rows, columns), (height, width) = self.resized_shape, self.native_shape
+        return rows / height, columns / width
 
     def image_to_net(self, image: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "size size c"]:
-        """The image in the square, of the same type: averaged over areas when it shrinks, else bilinear."""
+        """The image in the square, in its own type: area average when it shrinks, else bilinear."""
         self._check(image, self.native_shape)
         return self._pad(resize(image, self.resized_shape))
 
     def labels_to_net(self, labels: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "size size"]:
-        """Class ids in the square: the class that covers most of a pixel, the lower id where two cover the
-        same."""
+        """Class ids in the square: the class that covers most of a pixel, of two that cover the same the lower id."""
         self._check(labels, self.native_shape)
         ids = np.unique(labels)
         shares = np.stack([(labels == i).astype(np.float32) for i in ids], axis=-1)
@@ -98,7 +97,7 @@ class Geometry:
     @staticmethod
     def _check(array: np.ndarray, shape: tuple[int, int]) -> None:
         if array.shape[:2] != shape:
-            raise ValueError(f"an array of shape {array.shape} does not match this geometry's {shape}")
+            raise ValueError(f"an array of shape {array.shape} does not match this letterbox's {shape}")
 
 
 def resize(array: Shaped[np.ndarray, "h w c"], shape: tuple[int, int]) -> Shaped[np.ndarray, "h2 w2 c"]:

@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8, UInt16, UInt32
 
 from fetal_jax.core.types import UserError
 from input_pipeline.augment.intensity import perturb_volume
-from input_pipeline.cache import Once
+from input_pipeline.cache import MemoryCache
 from input_pipeline.dataset import Dataset
 from input_pipeline.letterbox import unit_range
 from input_pipeline.sliding_window import Shape, crop
@@ -51,7 +51,7 @@ class Volumes:
         if dataset.facts.dims != 3:
             raise UserError(f"dataset {dataset.name} has images: patches are drawn of volumes")
         self._dataset, self._names = dataset, list(names)
-        self._volumes = Once(self._read, lambda volume: volume.nbytes, memory)
+        self._volumes = MemoryCache(self._read, lambda volume: volume.nbytes, memory)
 
     def __len__(self) -> int:
         return len(self._names)

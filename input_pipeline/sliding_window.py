@@ -1,4 +1,4 @@
-"""Boxes of a volume: cut out, laid so that they cover it, and put together again."""
+"""Sliding window: patches that cover a volume, and their predictions blended into one volume."""
 
 import itertools
 import math
@@ -25,14 +25,15 @@ def crop(array: Shaped[np.ndarray, "..."], start: Shape, size: Shape) -> Shaped[
 
 
 def tiles(shape: Shape, patch: Shape, overlap: float = 0.5) -> list[Shape]:
-    """Where patches start that cover a volume, spread evenly, the last axis fastest.
+    """Start indices of patches that cover a volume, evenly spaced, the last axis fastest.
 
     `overlap` is the least share of a side that neighbours have in common. Along an axis that is shorter than the patch
-    there is one, with the volume in its middle. Raises ValueError for an overlap outside [0, 1).
+    there is one patch, with the volume in its middle. Raises ValueError for an overlap outside [0, 1).
     """
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap is {overlap}: expected 0 or more and less than 1")
-    return list(itertools.product(*(_starts(n, p, overlap) for n, p in zip(shape, patch, strict=True))))
+    slices, rows, columns = (_starts(n, p, overlap) for n, p in zip(shape, patch, strict=True))
+    return list(itertools.product(slices, rows, columns))
 
 
 def _starts(length: int, patch: int, overlap: float) -> list[int]:
@@ -45,7 +46,7 @@ def _starts(length: int, patch: int, overlap: float) -> list[int]:
 
 
 def importance(patch: Shape) -> Float32[np.ndarray, "d h w"]:
-    """How much each voxel of a patch counts: a Gaussian, 1 in the middle, since networks know less at the border."""
+    """Blending weight of each voxel of a patch: a Gaussian, 1 in the middle; predictions are worse at the border."""
     sides = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (SIGMA * n)) ** 2) for n in patch]
     return np.einsum("i,j,k->ijk", *sides).astype(np.float32)
 
@@ -53,26 +54,25 @@ def importance(patch: Shape) -> Float32[np.ndarray, "d h w"]:
 def stitch(
     patches: Iterable[Float[np.ndarray, "pd ph pw c"]], starts: Sequence[Shape], shape: Shape
 ) -> Float32[np.ndarray, "d h w c"]:
-    """The volume of which these are patches: where they overlap, their average, weighted by `importance`.
+    """The volume that these patches cover: where they overlap, their average weighted by `importance`.
 
-    Patches may be made one by one; only the volume is kept. Raises ValueError if they leave a voxel uncovered, or are
-    more or fewer than `starts`.
+    Patches are consumed one by one; only the volume is in memory. Raises ValueError if they leave a voxel uncovered,
+    or are more or fewer than `starts`.
     """
-    total = weight = None
+    total, weight = np.zeros(0, np.float32), np.zeros(shape, np.float32)
     for patch, start in zip(patches, starts, strict=True):
-        if total is None:
-            total, weight = np.zeros((*shape, patch.shape[-1]), np.float32), np.zeros(shape, np.float32)
-            counts = importance(patch.shape[:3])
+        if not total.size:
+            total, counts = np.zeros((*shape, patch.shape[-1]), np.float32), importance(patch.shape[:3])
         there, here = _overlap(shape, patch.shape[:3], start)
         total[there] += counts[here][..., None] * patch[here]
         weight[there] += counts[here]
-    if total is None or not (weight > 0).all():
+    if not (weight > 0).all():
         raise ValueError(f"these patches do not cover a volume of shape {shape}")
     return total / weight[..., None]
 
 
 def _overlap(shape: Shape, patch: Shape, start: Shape) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """What a patch and the volume have in common, in the volume and in the patch."""
+    """The box that a patch and the volume share, as slices of the volume and of the patch."""
     first = [max(0, s) for s in start]
     last = [min(n, s + p) for n, s, p in zip(shape, start, patch, strict=True)]
     there = tuple(slice(a, b) for a, b in zip(first, last, strict=True))

@@ -1,17 +1,17 @@
-"""Who is trained on, who is held out. Whole subjects are dealt, so that nobody is on both sides.
+"""Assigns whole subjects to the parts of a split; no subject is in two of them.
 
-Rule: subjects stand in a queue, in an order fixed by the seed and their own names (a hash, so neither the order of
-the files nor a new subject reshuffles the others). Test takes subjects until it has its images, then validation, then
-labelled, then unlabelled; a part that asks for all that are left comes last. Frames of a subject that its part has no
-more room for, or no use for, are `unused`. Test and validation are dealt first, so they stay the same whatever numbers
-of labelled and unlabelled images are compared.
+Subjects are ordered by a hash of the seed and their own name, so neither the order of the files nor a new subject
+reshuffles the others. Test takes subjects from the front of that order until it has its images, then validation, then
+labelled, then unlabelled; a part that asks for all that are left comes last. Frames of a subject that its part does
+not need any more, or cannot use, are `unused`. Test and validation are assigned first, so they stay the same for any
+numbers of labelled and unlabelled images.
 
-Stratified, every stretch of the queue holds each stratum in its proportion: the subject of rank i among the n of its
-stratum stands at (i + u) / n, u in [0, 1) from its own hash. Of k >= 2 strata, one that is the share p of all subjects
-is off by at most 2 (1 + p (k - 2)) subjects in a part. A new subject shifts the others of its stratum
-by less than 1 / n and keeps their order.
+Stratified, every stretch of the order holds each stratum in its proportion: the subject of rank i among the n of its
+stratum is at (i + u) / n, u in [0, 1) from its own hash. Of k >= 2 strata, one that is the share p of all subjects
+is off by at most 2 (1 + p (k - 2)) subjects in a part. A new subject shifts the others of its stratum by less than
+1 / n and keeps their order.
 
-Folds and percentages cut the queue where a subject ends nearest to the share of labelled images. Where
+Folds and percentages cut the order at the end of the subject that is nearest to the share of labelled images. Where
 `labelled_groups` are named, test has its count of every group, and what no part takes of these groups is left for
 `unlabelled`, as all other images are.
 """
@@ -25,12 +25,12 @@ from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 
 from fetal_jax.core.types import UserError
-from input_pipeline.splits import ALL, DEALT, PARTS, Request, Splits
+from input_pipeline.splits import ALL, ASSIGNED, PARTS, Request, Splits
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
-    """An image, as far as dealing goes."""
+class SplitItem:
+    """One image, with what its assignment depends on."""
 
     name: str
     subject: str
@@ -39,45 +39,45 @@ class Case:
     group: str = ""  # an age, a site
 
 
-Subject = tuple[Case, ...]  # its frames, sorted by name
+Subject = tuple[SplitItem, ...]  # its frames, sorted by name
 
 
-def make_splits(cases: Sequence[Case], request: Request, dataset: str = "") -> Splits:
-    """Deals images by whole subjects, as `request` asks; see the module for the rule.
+def make_splits(items: Sequence[SplitItem], request: Request, dataset: str = "") -> Splits:
+    """Assigns images to parts by whole subjects, as `request` asks; the rule is in the module's docstring.
 
     An image without labels can only be `unlabelled`; asked for percent, subjects without any label are all
-    `unlabelled`, beside the percentages. A labelled image in `unlabelled` has its labels hidden by whoever reads the
-    split. Raises UserError if there are too few images or subjects, no labels at all, a name that occurs twice, or a
-    structure or group that does not occur.
+    `unlabelled`, beside the percentages. The labels of a labelled image in `unlabelled` must not be used: hiding them
+    is the caller's. Raises UserError if there are too few images or subjects, no labels at all, a name that occurs
+    twice, or a structure or group that does not occur.
     """
     request.check()
-    _check_cases(cases, request)
-    queue, parts = _in_order(cases, request), {}
+    _check_items(items, request)
+    queue, test = _in_order(items, request), {}
     if request.folds:
-        parts["test"], queue = _fold(queue, request)
-    deal = _by_percent if request.unit == "percent" else _by_count
-    parts = deal(queue, request) | parts
-    dealt = {case.name for part in DEALT for case in parts[part]}
-    parts["unused"] = [case for case in cases if case.name not in dealt]
+        test["test"], queue = _fold(queue, request)
+    assign = _by_percent if request.unit == "percent" else _by_count
+    parts = assign(queue, request) | test
+    assigned = {item.name for part in ASSIGNED for item in parts[part]}
+    parts["unused"] = [item for item in items if item.name not in assigned]
     return Splits(
         dataset,
         request.seed,
-        {part: tuple(sorted(case.name for case in parts[part])) for part in PARTS},
-        {part: len({case.subject for case in parts[part]}) for part in PARTS},
+        {part: tuple(sorted(item.name for item in parts[part])) for part in PARTS},
+        {part: len({item.subject for item in parts[part]}) for part in PARTS},
         request,
-        {word: {part: sum(_shows(case, word) for case in parts[part]) for part in PARTS} for word in request.stratify},
+        {word: {part: sum(_shows(item, word) for item in parts[part]) for part in PARTS} for word in request.stratify},
     )
 
 
-def _shows(case: Case, structure: str) -> bool:
-    return case.labelled and structure in case.shows
+def _shows(item: SplitItem, structure: str) -> bool:
+    return item.labelled and structure in item.shows
 
 
-def _in_order(cases: Sequence[Case], request: Request) -> list[Subject]:
-    """The queue of subjects; those of a stratum are in the order of their hashes, and evenly spread."""
+def _in_order(items: Sequence[SplitItem], request: Request) -> list[Subject]:
+    """All subjects in the order of assignment; those of a stratum are ordered by hash and evenly spread."""
     frames = defaultdict(list)
-    for case in sorted(cases, key=lambda case: case.name):
-        frames[case.subject].append(case)
+    for item in sorted(items, key=lambda item: item.name):
+        frames[item.subject].append(item)
     digest = {subject: hashlib.sha256(f"{request.seed}/{subject}".encode()).digest() for subject in frames}
     strata = defaultdict(list)
     for subject in sorted(frames, key=digest.__getitem__):
@@ -90,95 +90,97 @@ def _in_order(cases: Sequence[Case], request: Request) -> list[Subject]:
     return [tuple(frames[subject]) for subject in sorted(place, key=lambda subject: (place[subject], digest[subject]))]
 
 
-def _stratum(frames: Sequence[Case], request: Request) -> Hashable:
-    """What is balanced: whether a subject has labels, the requested structures in them, and its groups."""
+def _stratum(frames: Sequence[SplitItem], request: Request) -> Hashable:
+    """What is balanced over the parts: whether a subject has labels, the requested structures in them, its groups."""
     if not (request.stratify or request.labelled_groups):
         return None
-    shown = frozenset(word for word in request.stratify if any(_shows(case, word) for case in frames))
-    return _has_labels(frames), shown, frozenset(case.group for case in frames)
+    shown = frozenset(word for word in request.stratify if any(_shows(item, word) for item in frames))
+    return _has_labels(frames), shown, frozenset(item.group for item in frames)
 
 
-def _has_labels(frames: Sequence[Case]) -> bool:
-    return any(case.labelled for case in frames)
+def _has_labels(frames: Sequence[SplitItem]) -> bool:
+    return any(item.labelled for item in frames)
 
 
-def _by_count(queue: list[Subject], request: Request) -> dict[str, list[Case]]:
-    """Parts of exactly the images asked for. Raises UserError if there are too few."""
+def _by_count(queue: list[Subject], request: Request) -> dict[str, list[SplitItem]]:
+    """Parts of exactly the requested numbers of images. Raises UserError if there are too few."""
     wanted, parts = request.wanted(), {}
-    cases = list(chain.from_iterable(queue))
-    for part in sorted(DEALT, key=lambda part: wanted[part] == ALL):
+    items = list(chain.from_iterable(queue))
+    for part in sorted(ASSIGNED, key=lambda part: wanted[part] == ALL):
         per_group = part == "test" and request.labelled_groups
-        piles = sorted({case.group for case in cases}) if per_group else [""]
-        room = dict.fromkeys(piles, len(cases) if wanted[part] == ALL else wanted[part])
+        piles = sorted({item.group for item in items}) if per_group else [""]
+        room = dict.fromkeys(piles, len(items) if wanted[part] == ALL else wanted[part])
         parts[part], queue = _take(queue, room, _pile(part, request))
         if wanted[part] != ALL and any(room.values()):
-            raise UserError(_too_few(part, room, cases, request))
+            raise UserError(_too_few(part, room, items, request))
     if not parts["labelled"]:
         asked = request.in_words()
         raise UserError(f"split.labelled asks for all images that are left, but none is: lower one of {asked}")
     return parts
 
 
-def _pile(part: str, request: Request) -> Callable[[Case], str | None]:
-    """Which pile of the part an image lies on: that of its group, the only one (""), or None where it is of no use."""
+def _pile(part: str, request: Request) -> Callable[[SplitItem], str | None]:
+    """What the images of a part are counted by: their group, nothing (""), or None where the part cannot use one."""
     if part == "unlabelled":
-        return lambda case: ""
+        return lambda item: ""
     if part == "test":
-        return lambda case: (case.group if request.labelled_groups else "") if case.labelled else None
+        return lambda item: (item.group if request.labelled_groups else "") if item.labelled else None
     groups = request.labelled_groups
-    return lambda case: "" if case.labelled and (not groups or case.group in groups) else None
+    return lambda item: "" if item.labelled and (not groups or item.group in groups) else None
 
 
 def _take(
-    queue: list[Subject], room: dict[str, int], pile: Callable[[Case], str | None]
-) -> tuple[list[Case], list[Subject]]:
-    """Takes subjects off the queue until every pile is as high as `room`, which counts down; also who is left."""
-    taken, left = [], []
+    queue: list[Subject], room: dict[str, int], pile: Callable[[SplitItem], str | None]
+) -> tuple[list[SplitItem], list[Subject]]:
+    """The images taken, and the subjects that are left. `room` counts down to 0 by what `pile` says of an image."""
+    taken: list[SplitItem] = []
+    left: list[Subject] = []
     for frames in queue:
         fit = []
-        for case in frames:
-            if room.get(key := pile(case), 0) > 0:
+        for item in frames:
+            key = pile(item)
+            if key is not None and room.get(key, 0) > 0:
                 room[key] -= 1
-                fit.append(case)
+                fit.append(item)
         taken += fit
         if not fit:
             left.append(frames)
     return taken, left
 
 
-def _by_percent(queue: list[Subject], request: Request) -> dict[str, list[Case]]:
+def _by_percent(queue: list[Subject], request: Request) -> dict[str, list[SplitItem]]:
     """Parts of whole subjects, as near to their percentage of the labelled images as these allow."""
-    known = [frames for frames in queue if _has_labels(frames)]
-    blank = [frames for frames in queue if not _has_labels(frames)]
+    labelled = [frames for frames in queue if _has_labels(frames)]
+    unlabelled = [frames for frames in queue if not _has_labels(frames)]
     wanted = request.wanted()
-    stretches = dict(zip(DEALT, _stretches(known, list(wanted.values()), 100), strict=False))
+    stretches = dict(zip(ASSIGNED, _stretches(labelled, list(wanted.values()), 100), strict=False))
     for part, stretch in stretches.items():
         if wanted[part] and not stretch:
             raise UserError(
                 f"split.{part} asks for {wanted[part]} percent, which is nearest to no subject at all: there are "
                 f"{_census(list(chain.from_iterable(queue)))}; raise it, or lower one of {request.in_words()}"
             )
-    parts = {part: [case for case in chain.from_iterable(stretches[part]) if case.labelled] for part in DEALT}
-    return parts | {"unlabelled": list(chain.from_iterable([*stretches["unlabelled"], *blank]))}
+    parts = {part: [item for item in chain.from_iterable(stretches[part]) if item.labelled] for part in ASSIGNED}
+    return parts | {"unlabelled": list(chain.from_iterable([*stretches["unlabelled"], *unlabelled]))}
 
 
-def _fold(queue: list[Subject], request: Request) -> tuple[list[Case], list[Subject]]:
-    """The test images of a fold, and the queue of all others, which begins behind it: validation changes as well."""
-    *folds, blank = _stretches(queue, [1] * request.folds, request.folds)
+def _fold(queue: list[Subject], request: Request) -> tuple[list[SplitItem], list[Subject]]:
+    """The test images of a fold, and all other subjects, those behind the fold first: validation changes as well."""
+    *folds, rest = _stretches(queue, [1] * request.folds, request.folds)
     if not all(any(map(_has_labels, fold)) for fold in folds):
         raise UserError(
             f"split.folds is {request.folds}, which leaves a fold without a subject: there are "
             f"{_census(list(chain.from_iterable(queue)))}; lower it"
         )
     tested = folds[request.fold]
-    others = [*folds[request.fold + 1 :], blank, *folds[: request.fold]]
+    others = [*folds[request.fold + 1 :], rest, *folds[: request.fold]]
     unlabelled = [frames for frames in tested if not _has_labels(frames)]
-    return [case for case in chain.from_iterable(tested) if case.labelled], [*chain.from_iterable(others), *unlabelled]
+    return [item for item in chain.from_iterable(tested) if item.labelled], [*chain.from_iterable(others), *unlabelled]
 
 
 def _stretches(queue: list[Subject], shares: Sequence[int], whole: int) -> list[list[Subject]]:
-    """The queue cut after each share of its labelled images, where a subject ends nearest; and what is left."""
-    ends = [0, *accumulate(sum(case.labelled for case in frames) for frames in queue)]
+    """The subjects cut after each share of the labelled images, at the nearest end of a subject; and the rest."""
+    ends = [0, *accumulate(sum(item.labelled for item in frames) for frames in queue)]
     cuts = [_nearest(ends, Fraction(ends[-1] * share, whole)) for share in accumulate(shares)]
     return [queue[first:last] for first, last in pairwise([0, *cuts, len(queue)])]
 
@@ -188,18 +190,18 @@ def _nearest(ends: Sequence[int], target: Fraction) -> int:
     return after - 1 if after and target - ends[after - 1] <= ends[after] - target else after
 
 
-def _check_cases(cases: Sequence[Case], request: Request) -> None:
-    names = Counter(case.name for case in cases)
-    if len(names) != len(cases):
+def _check_items(items: Sequence[SplitItem], request: Request) -> None:
+    names = Counter(item.name for item in items)
+    if len(names) != len(items):
         twice = names.most_common(1)[0][0]
         raise UserError(f"split: image name {twice!r} occurs twice in the dataset; names must be unique")
-    if not any(case.labelled for case in cases):
+    if not any(item.labelled for item in items):
         wanted = f"{request.labelled} {request.unit}"
-        raise UserError(f"split.labelled asks for {wanted}, but none of {len(cases)} has labels")
-    shown = set().union(*(case.shows for case in cases if case.labelled))
+        raise UserError(f"split.labelled asks for {wanted}, but none of {len(items)} has labels")
+    shown = {structure for item in items if item.labelled for structure in item.shows}
     _check_words("split.stratify", request.stratify, shown, "no labelled image shows")
     _check_words(
-        "split.labelled_groups", request.labelled_groups, {case.group for case in cases}, "no image belongs to"
+        "split.labelled_groups", request.labelled_groups, {item.group for item in items}, "no image belongs to"
     )
 
 
@@ -210,16 +212,16 @@ def _check_words(key: str, words: Sequence[str], known: set[str], what: str) -> 
             raise UserError(f"{key} names {word!r}, which {what}: choose from {among}")
 
 
-def _too_few(part: str, room: dict[str, int], cases: Sequence[Case], request: Request) -> str:
+def _too_few(part: str, room: dict[str, int], items: Sequence[SplitItem], request: Request) -> str:
     group, missing = max(room.items(), key=lambda pile: pile[1])
     number = request.wanted()[part]
     of_group = f" of group {group!r}" if len(room) > 1 else ""
     return (
         f"split.{part} asks for {number} images{of_group} but only {number - missing} are left for it: there are "
-        f"{_census(cases)}; lower one of {request.in_words()}"
+        f"{_census(items)}; lower one of {request.in_words()}"
     )
 
 
-def _census(cases: Sequence[Case]) -> str:
-    subjects = len({case.subject for case in cases})
-    return f"{len(cases)} images ({sum(case.labelled for case in cases)} labelled) of {subjects} subjects"
+def _census(items: Sequence[SplitItem]) -> str:
+    subjects = len({item.subject for item in items})
+    return f"{len(items)} images ({sum(item.labelled for item in items)} labelled) of {subjects} subjects"

@@ -1,6 +1,6 @@
-"""Which image belongs to which part: what was asked for, and the manifest of what came of it.
+"""Splits: the request in a config, and the manifest of which image is in which part.
 
-`input_pipeline.split_assignment` has the rules by which a request becomes a manifest.
+`input_pipeline.split_assignment` makes a manifest from a request.
 """
 
 import dataclasses
@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.json_files import from_text, to_text
 from fetal_jax.core.types import UserError
 
-DEALT = ("test", "validation", "labelled", "unlabelled")  # in the order in which they are dealt
+ASSIGNED = ("test", "validation", "labelled", "unlabelled")  # in the order in which they are assigned
 PARTS = ("labelled", "unlabelled", "validation", "test", "unused")
-ALL = -1  # as a count: all images that the other parts leave
+ALL = -1  # as a count: all images that are left by the other parts
 UNITS = ("images", "percent")
+FORMAT = 1  # of splits.json
+REMEDY = "delete the file to assign the images again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +34,13 @@ class Request:
     test: int  # of each group, where `labelled_groups` are named
     unit: str = "images"  # exact counts | "percent" of the labelled images (outside the fold), in whole subjects
     stratify: tuple[str, ...] = ()  # structures whose presence is balanced over the parts
-    folds: int = 0  # the test part is fold number `fold` of so many; 0 is no folds
+    folds: int = 0  # the test part is fold number `fold` of so many; 0: no folds
     fold: int = 0
     labelled_groups: tuple[str, ...] = ()  # the only groups whose images may be labelled or validation; () is all
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Request":
-        """From settings or JSON. Raises UserError naming a key that is unknown, missing or of another type."""
+        """From settings or JSON. Raises UserError naming a key that is unknown, missing or of the wrong type."""
         known = {field.name: field for field in dataclasses.fields(cls)}
         for key in fields:
             if key not in known:
@@ -48,11 +51,11 @@ class Request:
         return cls(**{key: _typed(key, value, known[key].type) for key, value in fields.items()})
 
     def wanted(self) -> dict[str, int]:
-        """Images, or percent, asked for by part."""
-        return {part: getattr(self, part) for part in DEALT}
+        """Requested images, or percent, by part."""
+        return {part: getattr(self, part) for part in ASSIGNED}
 
     def check(self) -> None:
-        """Raises UserError naming the key that asks for what no dataset could give."""
+        """Raises UserError naming a key whose value is impossible for any dataset."""
         if self.unit not in UNITS:
             raise UserError(f"split.unit is {self.unit!r}: choose {' or '.join(UNITS)}")
         for part, wanted in self.wanted().items():
@@ -83,7 +86,7 @@ class Request:
 
 
 def _typed(key: str, value: Any, kind: Any) -> Any:
-    """The value as its field has it; a list of words is a tuple."""
+    """The value checked against the type of its field; a list of words becomes a tuple."""
     if kind in (int, str):
         if type(value) is not kind:
             raise UserError(f"split.{key} is {value!r}: it must be {'a whole number' if kind is int else 'a word'}")
@@ -109,7 +112,7 @@ class Splits:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the canonical JSON of dataset, seed and parts: equal hashes are equal splits, however made."""
+        """SHA-256 of the canonical JSON of dataset, seed and parts: equal splits have equal hashes."""
         facts = {"dataset": self.dataset, "seed": self.seed, "parts": self.parts}
         return hashlib.sha256(json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -119,26 +122,26 @@ class Splits:
         return {part: len(names) for part, names in self.parts.items()}
 
     def to_json(self) -> str:
-        """The manifest: how it was asked for and what came of it, then every name."""
-        asked = {} if self.request is None else {"request": dataclasses.asdict(self.request)}
+        """The manifest: the request, the counts, then every name."""
+        asked: dict[str, Any] = {} if self.request is None else {"request": dataclasses.asdict(self.request)}
         fields = {"dataset": self.dataset, "seed": self.seed, "hash": self.hash} | asked
         fields |= {"n_images": self.n_images, "n_subjects": self.n_subjects, "showing": self.showing}
-        return json.dumps(fields | {"parts": self.parts}, indent=1) + "\n"
+        return to_text(fields | {"parts": self.parts}, format=FORMAT)
 
     @classmethod
     def from_json(cls, text: str, origin: str = "splits.json") -> "Splits":
-        """Raises UserError, naming `origin`, if the text is no split or was edited: its hash tells."""
+        """Raises UserError, naming `origin`, if the text is not a split, of a newer format, or edited (by its hash)."""
+        fields = from_text(text, origin=origin, format=FORMAT, what="a split", remedy=REMEDY)
         try:
-            fields = json.loads(text)
             parts = {part: tuple(fields["parts"][part]) for part in PARTS}
             request = Request.from_dict(fields["request"]) if "request" in fields else None
             counts = dict(fields["n_subjects"]), request, dict(fields.get("showing", {}))
             splits = cls(fields["dataset"], fields["seed"], parts, *counts)
             written = fields["hash"]
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{origin}: not a split ({error!r}): delete the file to deal anew") from error
+            raise UserError(f"{origin}: is not a split ({error!r}): {REMEDY}") from error
         if written != splits.hash:
-            raise UserError(f"{origin}: its parts do not match its hash, it was edited: delete the file to deal anew")
+            raise UserError(f"{origin}: its parts do not match its hash, it was edited: {REMEDY}")
         return splits
 
     def save(self, path: str | os.PathLike) -> None:
@@ -148,7 +151,7 @@ class Splits:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Splits":
-        """Raises UserError if the file is missing or no split."""
+        """Raises UserError if the file is missing or not a split."""
         try:
             text = Path(path).read_text(errors="replace")
         except OSError as error:
@@ -156,9 +159,9 @@ class Splits:
         return cls.from_json(text, origin=str(path))
 
     def check_subjects(self, subject_of: Mapping[str, str]) -> None:
-        """Raises UserError if a subject is in two of the dealt parts, or the data lack an image."""
+        """Raises UserError if a subject is in two of the assigned parts, or the data lack an image."""
         part_of: dict[str, str] = {}
-        for part in DEALT:
+        for part in ASSIGNED:
             for name in self.parts[part]:
                 if name not in subject_of:
                     raise UserError(f"split: image {name!r} of part {part!r} is not in dataset {self.dataset!r}")

@@ -293,7 +293,7 @@ def test_a_dataset_has_one_canonical_name(name, canonical):
     [
         ("fetal_planes:plane=sagittal", "has no plane=sagittal: choose plane from brain, trans-cerebellum, trans-thal"),
         ("fetal_planes:view=brain", "has no view=brain: choose view from none"),
-        ("folder/my data", "'my data' is no name: use letters, digits and underscores"),
+        ("folder/my data", "'my data' is not a valid name: use letters, digits and underscores"),
         ("folders", "dataset 'folders' is unknown: .*; did you mean 'folder'"),
     ],
 )

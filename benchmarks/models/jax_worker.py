@@ -1,7 +1,6 @@
 """Our side of benchmark.py, in a process of its own. See round_server.py for how it is spoken to."""
 
 import sys
-from typing import Any
 
 import jax
 import numpy as np

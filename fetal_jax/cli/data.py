@@ -6,10 +6,12 @@ Nothing heavy is imported before a command needs it.
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 
 def data_dir(args: argparse.Namespace) -> pathlib.Path:
-    """Where prepared data lies: `--data-dir`, else as the environment says."""
+    """The folder of prepared data: `--data-dir`, else $FETAL_JAX_DATA, else the default."""
     from input_pipeline.dataset import default_data_dir
 
     return args.data_dir or default_data_dir()
@@ -48,7 +50,7 @@ def _add_prepare(actions) -> None:
 
 
 def _add_split(actions) -> None:
-    split = _add_action(actions, "split", _split, "deal the images by subject and write the manifest")
+    split = _add_action(actions, "split", _split, "assign the images to parts by subject and write the manifest")
     split.add_argument("--protocol", required=True, help="a published one, e.g. trans_thalamic: see docs/data.md")
     split.add_argument("--seed", type=int, default=0)
     split.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.json")
@@ -61,8 +63,8 @@ def _prepare(args: argparse.Namespace) -> None:
 
     source = _downloaded(args) if args.download else args.source
     builder = prepare(args.dataset, data_dir(args), source, overwrite=args.overwrite, keep_going=args.keep_going)
-    kind = "volumes" if builders.facts(args.dataset, data_dir(args)).dims == 3 else "images"
-    print(f"{args.dataset}: {builder.info.splits[SPLIT].num_examples} {kind} in {builder.data_dir}")
+    unit = builders.facts(args.dataset, data_dir(args)).unit
+    print(f"{args.dataset}: {builder.info.splits[SPLIT].num_examples} {unit} in {builder.data_dir}")
 
 
 def _downloaded(args: argparse.Namespace) -> str:
@@ -86,26 +88,26 @@ def _innermost(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _list(args: argparse.Namespace) -> None:
-    from input_pipeline.dataset import describe_all
+    from input_pipeline.dataset import list_datasets
 
-    for line in describe_all(data_dir(args)):
+    for line in list_datasets(data_dir(args)):
         print(line)
 
 
 def _describe(args: argparse.Namespace) -> None:
     from input_pipeline.dataset import Dataset
-    from input_pipeline.fingerprint import describe, suggest, write_config, write_sheet
+    from input_pipeline.fingerprint import extract_fingerprint, plan, write_config, write_sheet
 
     dataset = Dataset(args.dataset, data_dir(args))
-    description, out = describe(dataset), _out(args, dataset.name)
-    print(*description.lines(), sep="\n")
-    _write(out / "description.json", description.to_json())
-    write_sheet(out / "contact_sheet.png", dataset, description)
+    fingerprint, out = extract_fingerprint(dataset), _out(args, dataset.name)
+    print(*fingerprint.lines(), sep="\n")
+    _write(out / "description.json", fingerprint.to_json())
+    write_sheet(out / "contact_sheet.png", dataset, fingerprint)
     print(f"contact sheet: {out / 'contact_sheet.png'}")
-    suggestion = suggest(description)
-    print(*suggestion.lines(), sep="\n")
-    if not suggestion.why_no_config:
-        write_config(out / "config.py", dataset.name, suggestion)
+    planned = plan(fingerprint)
+    print(*planned.lines(), sep="\n")
+    if not planned.why_no_config:
+        write_config(out / "config.py", dataset.name, planned)
         print(f"try: fetal-jax train --config {out / 'config.py'} --workdir runs/NAME")
 
 
@@ -129,13 +131,14 @@ def _split(args: argparse.Namespace) -> None:
     from input_pipeline.split_assignment import make_splits
     from input_pipeline.splits import Request
 
-    if args.protocol not in SPLITS:
-        raise UserError(f"--protocol {args.protocol} is unknown: choose one of {', '.join(SPLITS)}")
-    request = Request.from_dict(SPLITS[args.protocol] | {"seed": args.seed})
+    published: Mapping[str, Any] = SPLITS
+    if args.protocol not in published:
+        raise UserError(f"--protocol {args.protocol} is unknown: choose one of {', '.join(published)}")
+    request = Request.from_dict({**published[args.protocol], "seed": args.seed})
     dataset = Dataset(args.dataset, data_dir(args))
     shown = tuple(word for word in request.stratify if word in dataset.facts.foreground)
     request = dataclasses.replace(request, stratify=shown)  # a variant may lack a structure of the protocol
-    splits = make_splits(dataset.cases(), request, dataset.version)
+    splits = make_splits(dataset.split_items(), request, dataset.version)
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UserError(f"--out {args.out} cannot be written: give a file in a folder that exists")
     splits.save(args.out)

@@ -96,3 +96,8 @@ class DatasetFacts:
     @property
     def foreground(self) -> tuple[str, ...]:
         return self.classes[1:]
+
+    @property
+    def unit(self) -> str:
+        """What its examples are: "images" or "volumes"."""
+        return {2: "images", 3: "volumes"}[self.dims]

@@ -13,7 +13,7 @@ from fetal_jax.core.types import Array, Variables
 from fetal_jax.inference.tta import Predict
 from fetal_jax.models.mc_dropout import apply_with_dropout
 from input_pipeline.augment import median_blur
-from input_pipeline.letterbox import Geometry, to_range
+from input_pipeline.letterbox import Letterbox, to_range
 
 
 def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
@@ -54,7 +54,7 @@ def network_input(
 
     The published augmentations median-blur every training image, so prediction does the same; `blur` 0 does not.
     """
-    net = Geometry.fit(image.shape[:2], size).image_to_net(image)
+    net = Letterbox.fit(image.shape[:2], size).image_to_net(image)
     return to_range((median_blur(net, blur) if blur else net).astype(np.float32) / 255, intensity)
 
 

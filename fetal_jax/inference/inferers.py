@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8, UInt16
 
 from fetal_jax.inference.apply import network_input
-from input_pipeline.letterbox import Geometry, unit_range
+from input_pipeline.letterbox import Letterbox, unit_range
 from input_pipeline.sliding_window import Shape, crop, stitch, tiles
 
 OVERLAP = 0.5  # of neighbouring patches, in shares of a side
@@ -31,7 +31,7 @@ class Square:
 
     def to_native(self, probs: Iterable[np.ndarray]) -> Float[np.ndarray, "h w c"]:
         (only,) = probs
-        return Geometry.fit(self.image.shape[:2], self.size).probs_to_native(only)
+        return Letterbox.fit(self.image.shape[:2], self.size).probs_to_native(only)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Looks through a prepared dataset for what spoils a result: copies, leaks, odd masks and odd pixel sizes."""
+"""Audit of a prepared dataset: duplicates, leaks, implausible masks and pixel sizes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -15,21 +15,30 @@ __all__ = ["Audit", "Images", "audit", "read_parts", "write_sheet"]
 
 @runtime_checkable
 class Images(Protocol):
-    """What an audit asks of a dataset; `input_pipeline.dataset.Dataset` is one."""
+    """The parts of a dataset that an audit needs; `input_pipeline.dataset.Dataset` has them."""
 
     name: str
     version: str
     facts: DatasetFacts
-    names: Sequence[str]
-    subjects: Mapping[str, str]
-    labelled: Mapping[str, bool]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of all examples."""
+
+    @property
+    def subjects(self) -> Mapping[str, str]:
+        """By name."""
+
+    @property
+    def labelled(self) -> Mapping[str, bool]:
+        """Whether an example is labelled, by name."""
 
     def __getitem__(self, name: str) -> Any:
         """The record of that name."""
 
 
 def audit(dataset: Images, parts: Mapping[str, Sequence[str]] | None = None, *, seed: int = 0) -> Audit:
-    """Everything odd about a dataset and, if the `parts` of a split are given, what crosses them.
+    """All findings in a dataset and, if the `parts` of a split are given, the leaks between them.
 
     Every image is decoded once; a thumbnail of 16 kB is kept of each. `seed` is that of the random splits by image.
     Raises UserError for a name in `parts` that the dataset does not have.

@@ -1,4 +1,4 @@
-"""Which pairs of images are worth a closer look: every crop and flip of one against the whole of the other."""
+"""Candidate pairs of near-duplicates: every crop and flip of one image against the whole of the other."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from input_pipeline.audit import fingerprints
 
 LIKENESS = 0.6  # cosine of two fingerprints; about one pair of 100 unrelated scans of one machine passes it
-NEAREST = 8  # images looked at more closely for each one
+NEAREST = 8  # images that are registered to each one
 BLOCK_VALUES = 2_000_000  # likenesses computed at a time: few enough for the cache
 
 
@@ -25,9 +25,9 @@ class Candidate:
 
 
 def find_candidates(thumbs: Sequence[np.ndarray]) -> list[Candidate]:
-    """For each pair that is alike, the better of its two directions; sorted by indices.
+    """For each similar pair, the better of its two directions; sorted by indices.
 
-    Time grows with the square of the number of images, memory in proportion to it.
+    Time grows with the square of the number of images, memory in proportion to the number.
     """
     if not thumbs:
         return []
@@ -57,7 +57,7 @@ def _search(crops: Float[np.ndarray, "m boxes f"], wholes: Float[np.ndarray, "n 
 
 
 def _best_likeness(crops: Float[np.ndarray, "q f"], wholes: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "q n"]:
-    """The largest scalar product over the four flips, for the price of one: they differ by the signs of four sums."""
+    """The largest scalar product over the four flips, at the cost of one: they differ by the signs of four sums."""
     even, odd_column, odd_row, odd = (crops[:, i] @ wholes[:, i].T for i in fingerprints.PARITIES)
     upright = even + odd_column + np.abs(odd_row + odd)  # as it is, or upside down
     mirrored = even - odd_column + np.abs(odd_row - odd)  # left to right, or both

@@ -1,4 +1,4 @@
-"""What is odd about single images: their masks and their pixel sizes."""
+"""Checks of single images: implausible masks and pixel sizes."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -8,17 +8,17 @@ from jaxtyping import Float, Integer
 from scipy import ndimage
 
 TINY_FRACTION, TINY_PIXELS = 1e-4, 5  # of the image; of a structure
-PIECES, TIMES_USUAL = 4, 3  # more than so many pieces, and than so many times the median of the dataset
+PIECES, TIMES_USUAL = 4, 3  # more connected components than so many, and than so many times the dataset's median
 ODD_Z = 5.0  # robust z-score of an outlier
-LEAST_SPREAD = 0.05  # of logarithms: where nearly all are alike, 5 % more is no reason to call one an outlier
-ENOUGH = 10  # values that a median and a spread are taken of
+LEAST_SPREAD = 0.05  # of logarithms: where nearly all are equal, 5 % more does not make an outlier
+ENOUGH = 10  # least number of values for a median and a spread
 ANISOTROPY = 0.05
 FRAME = 2  # px; an outline drawn along the frame leaves the outermost pixels to the background
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something odd about one image."""
+    """A finding about one image."""
 
     kind: str  # one of KINDS
     name: str
@@ -31,7 +31,7 @@ KINDS = {
     "empty": "a labelled image without any foreground",
     "tiny": "a structure below 1e-4 of the image or 5 px; value: px",
     "out of frame": "a structure within the outermost 2 px of an image; value: its px there",
-    "many pieces": "a structure in over 4 pieces, and over 3 times as many as usual; value: pieces",
+    "many pieces": "over 4 connected components, and over 3 times the structure's median; value: components",
     "unknown id": "labels beyond the classes; value: the largest id",
     "size outlier": "log of a structure's share of the image is far from the others'; value: robust z",
     "unknown spacing": "no pixel size",
@@ -47,22 +47,22 @@ class Structure:
     pixels: int
     fraction: float  # of the image
     on_frame: int  # pixels in the outermost rows, columns and slices
-    pieces: int  # 8-connected, in three dimensions 26-connected
+    components: int  # connected components, of 8 neighbours, in three dimensions 26
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """What the checks need to know of one image."""
+    """The measures of one image that the checks need."""
 
     name: str
     subject: str
     labelled: bool
-    structures: dict[int, Structure]  # by class id; only those that it shows
+    structures: dict[int, Structure]  # by class id; only those in the image
     spacing_mm: tuple[float, ...]
 
 
 def measure(record) -> Measures:
-    """The measures of a record of a dataset; of an unlabelled one the pixel size alone."""
+    """The measures of a record of a dataset; an unlabelled one has only its pixel size."""
     structures = measure_structures(record.labels) if record.labelled else {}
     spacing = tuple(float(value) for value in np.ravel(record.spacing_mm))
     return Measures(record.name, record.subject, bool(record.labelled), structures, spacing)
@@ -76,13 +76,13 @@ def measure_structures(labels: Integer[np.ndarray, "..."]) -> dict[int, Structur
             mask = labels == class_id
             inside = mask[(slice(FRAME, -FRAME),) * mask.ndim]
             pixels = int(mask.sum())
-            _, pieces = ndimage.label(mask[box], np.ones((3,) * mask.ndim))
-            found[class_id] = Structure(pixels, pixels / mask.size, pixels - int(inside.sum()), int(pieces))
+            _, components = ndimage.label(mask[box], np.ones((3,) * mask.ndim))
+            found[class_id] = Structure(pixels, pixels / mask.size, pixels - int(inside.sum()), int(components))
     return found
 
 
 def check_masks(measures: Sequence[Measures], classes: Sequence[str]) -> tuple[Finding, ...]:
-    """What is odd about the masks of the labelled images, sorted by kind and name."""
+    """The findings in the masks of the labelled images, sorted by kind and name."""
     findings = []
     for image in measures:
         if image.labelled and not image.structures:
@@ -99,15 +99,15 @@ def check_masks(measures: Sequence[Measures], classes: Sequence[str]) -> tuple[F
 def _check_structure(images: Sequence[Measures], class_id: int, structure: str) -> Iterable[Finding]:
     of = [image.structures[class_id] for image in images]
     odd = robust_z(np.log([s.fraction for s in of]))
-    usual = float(np.median([s.pieces for s in of])) if of else 0.0
+    usual = float(np.median([s.components for s in of])) if of else 0.0
     for image, s, z in zip(images, of, odd, strict=True):
-        values = {}
+        values: dict[str, float] = {}
         if s.pixels < TINY_PIXELS or s.fraction < TINY_FRACTION:
             values["tiny"] = s.pixels
         if s.on_frame:
             values["out of frame"] = s.on_frame
-        if s.pieces > max(PIECES, TIMES_USUAL * usual):
-            values["many pieces"] = s.pieces
+        if s.components > max(PIECES, TIMES_USUAL * usual):
+            values["many pieces"] = s.components
         if abs(z) > ODD_Z:
             values["size outlier"] = round(float(z), 2)
         for kind, value in values.items():
@@ -115,7 +115,7 @@ def _check_structure(images: Sequence[Measures], class_id: int, structure: str) 
 
 
 def check_spacing(measures: Sequence[Measures]) -> tuple[Finding, ...]:
-    """What is odd about the pixel sizes, sorted by kind and name."""
+    """The findings in the pixel sizes, sorted by kind and name."""
     findings, known = [], []
     for image in measures:
         if min(image.spacing_mm) <= 0:
@@ -142,7 +142,7 @@ def absent_classes(measures: Sequence[Measures], classes: Sequence[str]) -> tupl
 def robust_z(values: Sequence[float] | Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Distances from the median in units of 1.4826 × the median absolute deviation, of logarithms.
 
-    The spread is taken as LEAST_SPREAD if it is less; of fewer than ENOUGH values nothing is known, and all are 0.
+    The unit is LEAST_SPREAD at least; with fewer than ENOUGH values all distances are 0.
     """
     values = np.asarray(values, np.float64)
     if len(values) < ENOUGH:

@@ -1,4 +1,4 @@
-"""Images that are there twice: the same pixels, or the same scan after a crop, a change of gain, a flip, a codec."""
+"""Duplicates: images of the same pixels, or of the same scan after a crop, a change of gain, a flip, a codec."""
 
 import dataclasses
 from collections import defaultdict

@@ -1,7 +1,7 @@
-"""What is kept of each image to find its copies: a hash of its pixels, a thumbnail, and cosines of the thumbnail.
+"""Image fingerprints, to find copies: a hash of the pixels, a thumbnail, and cosines of the thumbnail.
 
-The cosines of a thumbnail restricted to a box are two matrix products, and a flip is a change of their signs. So every
-crop and flip of an image is compared without ever being drawn.
+The cosines of a thumbnail restricted to a box are two matrix products, and a flip changes their signs. So every crop
+and flip of an image is compared without being computed.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ BOXES = tuple((low, 1 - high) for low in CUTS for high in CUTS)  # along one axi
 _ORDERS = np.indices((N_COSINES, N_COSINES)).reshape(2, -1)
 # Orders below 2 are shading, which any two images share.
 _KEPT = _ORDERS[:, ((_ORDERS**2).sum(0) >= 4) & ((_ORDERS**2).sum(0) <= N_COSINES**2)]
-# Mirroring changes the sign of the odd cosines. A row for each of FLIPS.
+# Mirroring changes the sign of the odd cosines. One row per flip of FLIPS.
 SIGNS = np.stack([(-1.0) ** order for order in (0 * _KEPT[0], _KEPT[1], _KEPT[0], _KEPT.sum(0))]).astype(np.float32)
 # Which cosines are even along rows and columns, odd along columns only, along rows only, along both.
 PARITIES = tuple(

@@ -1,4 +1,4 @@
-"""What crosses the parts of a split: subjects, images and their copies."""
+"""Leaks between the parts of a split: subjects, images and their copies that are in several."""
 
 import csv
 import dataclasses
@@ -12,16 +12,18 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from fetal_jax.core.json_files import NewerFormat, without_format
 from fetal_jax.core.types import UserError
+from input_pipeline.splits import FORMAT
 
-TEST, UNUSED = "test", "unused"  # nobody is trained or scored on what is unused
+TEST, UNUSED = "test", "unused"  # nothing is trained or scored on unused images
 TEST_FRACTION, DRAWS = 0.2, 200
 REMEDY = 'write {"parts": {"train": [names], "test": [names]}} as JSON, or CSV with the columns name and part'
 
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """Subjects that two parts have in common, and the images of theirs there."""
+    """Subjects that two parts have in common, and their images there."""
 
     parts: tuple[str, str]
     subjects: tuple[str, ...]
@@ -30,7 +32,7 @@ class Shared:
 
 @dataclasses.dataclass(frozen=True)
 class Leaks:
-    """What crosses the parts of a split. `unused` is no part: nobody sees it."""
+    """The leaks of a split. `unused` does not count as a part: nothing is trained or scored on it."""
 
     n_images: dict[str, int]  # by part
     repeated: tuple[str, ...]  # images in more than one part
@@ -44,7 +46,7 @@ class Leaks:
 
 @dataclasses.dataclass(frozen=True)
 class RandomSplit:
-    """What a split by image would leak, on average over random draws."""
+    """The leaks of a split by image, on average over random draws."""
 
     test_fraction: float
     draws: int
@@ -57,25 +59,30 @@ class RandomSplit:
 def read_parts(path: str | os.PathLike) -> dict[str, tuple[str, ...]]:
     """The image names of each part of a split: a run's `splits.json`, JSON {part: [names]}, or CSV `name,part`.
 
-    Raises UserError, naming the file, if it cannot be read or is none of these.
+    Raises UserError, naming the file, if it cannot be read, is none of these, or a `splits.json` of a newer format.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-        return _from_csv(text) if Path(path).suffix.lower() == ".csv" else _from_json(text)
+        return _from_csv(text) if Path(path).suffix.lower() == ".csv" else _from_json(text, str(path))
+    except NewerFormat:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from error
     except (ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UserError(f"{path}: not a split ({error!r}): {REMEDY}") from error
+        raise UserError(f"{path}: is not a split ({error!r}): {REMEDY}") from error
 
 
-def _from_json(text: str) -> dict[str, tuple[str, ...]]:
+def _from_json(text: str, origin: str) -> dict[str, tuple[str, ...]]:
     fields = json.loads(text)
     if not isinstance(fields, dict):
         raise TypeError("no parts")
-    parts = fields["parts"] if isinstance(fields.get("parts"), dict) else fields
+    if isinstance(fields.get("parts"), dict):
+        parts = without_format(fields, origin=origin, format=FORMAT, what="a split")["parts"]
+    else:
+        parts = fields
     for part, names in parts.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{part!r} is no list of names")
+            raise ValueError(f"{part!r} is not a list of names")
     return _not_empty({part: tuple(names) for part, names in parts.items()})
 
 
@@ -126,7 +133,7 @@ def find_leaks(
     elsewhere = {name for part, names in used.items() if part.lower() != TEST for name in names}
     others = {subjects[name] for name in elsewhere}
     copied = {name for group in copies if elsewhere & set(group) for name in group}
-    counts = defaultdict(int)
+    counts: dict[str, int] = defaultdict(int)
     for name in itertools.chain(*used.values()):
         counts[name] += 1
     return Leaks(
@@ -160,7 +167,7 @@ def _crosses(group: Sequence[str], used: Mapping[str, Sequence[str]]) -> bool:
 
 
 def random_split(subjects: Mapping[str, str], *, seed: int) -> RandomSplit:
-    """What a split by image into 80 % training and 20 % test would leak: the mean of DRAWS draws from `seed`."""
+    """The leaks of a split by image into 80 % training and 20 % test: the mean of DRAWS draws from `seed`."""
     rng = np.random.default_rng(seed)
     _, owner = np.unique([subjects[name] for name in sorted(subjects)], return_inverse=True)
     n_test = round(TEST_FRACTION * len(owner))

@@ -1,4 +1,4 @@
-"""The closer look at a pair: one image is laid over the other, and what they share is compared in detail."""
+"""Registration of a candidate pair: one thumbnail is warped onto the other, and local contrast is compared."""
 
 import dataclasses
 
@@ -17,14 +17,14 @@ ITERATIONS, TOLERANCE, SMOOTHING = 40, 1e-4, 5  # of the registration; the last 
 
 @dataclasses.dataclass(frozen=True)
 class Likeness:
-    """How alike two registered thumbnails are."""
+    """The similarity of two registered thumbnails."""
 
     correlation: float  # of local contrast where they overlap, -1 to 1; 0 if they hardly overlap
     overlap: float  # share of the second that lies on the first
 
 
 def compare(candidate: Candidate, first: Thumbnail, second: Thumbnail) -> Likeness:
-    """Registers two thumbnails, from the crop and flip that made them a candidate, and compares them.
+    """Registers two thumbnails, starting from the crop and flip of the candidate, and compares them.
 
     An affine map is fitted by maximising the enhanced correlation coefficient (Evangelidis and Psarakis, IEEE TPAMI
     2008;30:1858-65). Where that does not converge, the crop itself is compared.
@@ -51,9 +51,11 @@ def _from_box(box: int) -> Float[np.ndarray, "2 3"]:
 
 def _fit(first: np.ndarray, second: np.ndarray, warp: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ITERATIONS, TOLERANCE)
+    everywhere = np.ones_like(second, np.uint8)
     try:
-        return cv2.findTransformECC(second, first, warp.copy(), cv2.MOTION_AFFINE, criteria, None, SMOOTHING)[1]
-    except cv2.error:  # "the algorithm stopped before its convergence": the two have nothing in common
+        found = cv2.findTransformECC(second, first, warp.copy(), cv2.MOTION_AFFINE, criteria, everywhere, SMOOTHING)
+        return np.asarray(found[1])
+    except cv2.error:  # "the algorithm stopped before its convergence": the two images are unrelated
         return warp
 
 

@@ -1,21 +1,22 @@
-"""What an audit found: data only, as JSON and in a few lines."""
+"""The findings of an audit: data only, as JSON and as a summary in lines."""
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Sequence
 
+from fetal_jax.core.json_files import to_text
 from input_pipeline.audit.checks import KINDS, Finding
 from input_pipeline.audit.duplicates import ExactGroup, NearPair
 from input_pipeline.audit.leaks import Leaks, RandomSplit
 from input_pipeline.audit.registration import SIMILAR
 
 SHOWN = 5  # names in one line
+FORMAT = 1  # of audit.json
 
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """Everything that was found in a dataset; `leaks` is None where no split was given."""
+    """All findings in a dataset; `leaks` is None where no split was given."""
 
     dataset: str
     version: str
@@ -33,10 +34,10 @@ class Audit:
     def to_json(self) -> str:
         """Every finding with its names and numbers, and the rules that made it one."""
         rules = KINDS | {"near": f"correlation of local contrast, once registered, of at least {SIMILAR}"}
-        return json.dumps(dataclasses.asdict(self) | {"rules": rules}, indent=1) + "\n"
+        return to_text(dataclasses.asdict(self) | {"rules": rules}, format=FORMAT)
 
     def lines(self) -> list[str]:
-        """A summary for people; what was looked for and not found is said too."""
+        """A summary for the terminal, with the checks that found nothing."""
         head = f"{self.version}: {self.n_images} images, {self.n_labelled} labelled, {self.n_subjects} subjects"
         findings = (*self.masks, *self.spacing)
         absent = f"classes that no image shows: {_some(self.absent_classes)}"

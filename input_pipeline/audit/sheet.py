@@ -1,4 +1,4 @@
-"""The picture sheet of an audit: pairs side by side, flagged masks outlined, on one PNG."""
+"""The picture sheet of an audit, a PNG: pairs side by side, flagged masks outlined."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ Picture = tuple[str, str]  # the name of an image, its caption
 
 
 def write_sheet(path: str | os.PathLike, dataset: Any, audit: Audit) -> None:
-    """Draws what the audit of `dataset` found, at most SHOWN pictures a section, as a PNG. Replaces it whole."""
+    """Writes the findings of the audit of `dataset` as a PNG, atomically; at most SHOWN pictures per section."""
     strips = [_title(f"{audit.version}: {audit.n_images} images of {audit.n_subjects} subjects")]
     for title, pictures in _sections(audit):
         more = f" (and {len(pictures) - SHOWN} more pictures)" if len(pictures) > SHOWN else ""
@@ -35,8 +35,8 @@ def write_sheet(path: str | os.PathLike, dataset: Any, audit: Audit) -> None:
 
 
 def _sections(audit: Audit) -> Iterator[tuple[str, list[Picture]]]:
-    """A title and pictures for each thing that was found. Pairs take two tiles; of a group the first two are shown."""
-    pairs = {"same pixels, several subjects": [], "same pixels, one subject": []}
+    """A title and pictures for each kind of finding. Pairs take two tiles; of a group the first two are shown."""
+    pairs: dict[str, list[Picture]] = {"same pixels, several subjects": [], "same pixels, one subject": []}
     for group in audit.exact:
         others = f" (of {len(group.names)})" if len(group.names) > 2 else ""
         kind = "same pixels, several subjects" if group.across_subjects else "same pixels, one subject"
@@ -95,6 +95,6 @@ def _title(text: str) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def _write(picture: np.ndarray, text: str, baseline: int, scale: float) -> np.ndarray:
-    """OpenCV's letters are ASCII; others become question marks."""
+    """Writes a line of text; OpenCV's letters are ASCII, others become question marks."""
     plain = text.encode("ascii", "replace").decode()
     return cv2.putText(picture, plain, (6, baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, INK, 1, cv2.LINE_AA)

@@ -1,8 +1,8 @@
-"""Where the probe is, told from the image: the fan of a convex or sector probe is the non-black part of a frame.
+"""Finds the fan of a convex or sector probe, the non-black part of an ultrasound frame, and its apex at the probe.
 
-The sides of a fan are straight and meet at its apex. They are looked for on the convex hull of the largest bright
-region, so that dark tissue, a grey bar or a line of text beside the fan do not matter. An image without such sides
-(a linear probe, a crop inside the fan, MRI) has no fan: its rays run straight down.
+The sides of a fan are straight and meet at its apex. They are found on the convex hull of the largest bright region,
+so that dark tissue, a grey bar or a line of text beside the fan do not matter. An image without such sides (a linear
+probe, a crop inside the fan, MRI) has no fan: its rays run straight down.
 """
 
 import dataclasses
@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 DARK = 8  # grey values up to here are no echo, even after lossy compression
-SMALLEST = 0.1  # of the frame; a bright region below that is no fan
-BENT = 0.015  # of the frame's longer side: a side that strays further from a straight line is none
+SMALLEST = 0.1  # of the frame; a smaller bright region is not a fan
+BENT = 0.015  # of the frame's longer side: a side that deviates more from a straight line is not a fan's
 NARROW, WIDE = np.tan(np.deg2rad([3.0, 75.0]))  # slopes of a side against the vertical
 
 
@@ -43,7 +43,7 @@ class Fan:
 
 
 def find_fan(image: UInt8[np.ndarray, "h w c"]) -> Fan:
-    """The fan, or one that was not found: the whole frame under a probe that is far away."""
+    """The fan; where none is found, the whole frame under a probe that is far away."""
     outline = _outline(image.max(axis=2))
     if outline is not None:
         sides = _sides(outline)
@@ -55,29 +55,29 @@ def find_fan(image: UInt8[np.ndarray, "h w c"]) -> Fan:
 
 def _outline(grey: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"] | None:
     """The convex hull of the largest bright region, filled with 1."""
-    bright = np.pad((grey > DARK).astype(np.uint8), 5)  # else closing sticks it to the frame
+    padded = np.pad((grey > DARK).astype(np.uint8), 5)  # without a margin, closing connects it to the frame
     square = np.ones((5, 5), np.uint8)
-    bright = cv2.morphologyEx(cv2.morphologyEx(bright, cv2.MORPH_CLOSE, square), cv2.MORPH_OPEN, square)
-    bright = np.ascontiguousarray(bright[5:-5, 5:-5])
+    smooth = cv2.morphologyEx(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, square), cv2.MORPH_OPEN, square)
+    bright = np.ascontiguousarray(smooth[5:-5, 5:-5])
     contours, _ = cv2.findContours(bright, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return None
     hull = cv2.convexHull(max(contours, key=cv2.contourArea))
     if cv2.contourArea(hull) < SMALLEST * grey.size:
         return None
-    return cv2.fillConvexPoly(np.zeros_like(bright), hull, 1)
+    return np.asarray(cv2.fillConvexPoly(np.zeros_like(bright), hull, 1))
 
 
 def _sides(outline: UInt8[np.ndarray, "h w"]) -> tuple[tuple[float, float], float] | None:
-    """Where the straight sides of the outline meet, and their angle; None if it has none that open downwards."""
+    """The apex of the outline's straight sides, and their angle; None if it has none that open downwards."""
     rows = np.flatnonzero(outline.any(axis=1))
     left = outline[rows].argmax(axis=1)
     right = outline.shape[1] - 1 - outline[rows, ::-1].argmax(axis=1)
     bound = BENT * max(outline.shape)
-    sides = _side(rows, -left, bound), _side(rows, right, bound)
-    if None in sides:
+    left_side, right_side = _side(rows, -left, bound), _side(rows, right, bound)
+    if left_side is None or right_side is None:
         return None
-    (left_slope, left_start), (right_slope, right_start) = sides
+    (left_slope, left_start), (right_slope, right_start) = left_side, right_side
     y = -(left_start + right_start) / (left_slope + right_slope)
     opening = np.rad2deg(np.arctan(left_slope) + np.arctan(right_slope))
     return (float(right_slope * y + right_start), float(y)), float(opening)
@@ -90,5 +90,5 @@ def _side(rows: np.ndarray, reach: np.ndarray, bound: float) -> tuple[float, flo
         return None
     rows, reach = rows[3:corner], reach[3:corner]  # without the ends, which `_outline` rounds off
     slope, start = np.polyfit(rows, reach, 1)
-    strays = np.abs(slope * rows + start - reach).max()
-    return (slope, start) if strays <= bound * np.hypot(1, slope) and NARROW <= slope <= WIDE else None
+    deviation = np.abs(slope * rows + start - reach).max()
+    return (slope, start) if deviation <= bound * np.hypot(1, slope) and NARROW <= slope <= WIDE else None

@@ -1,4 +1,4 @@
-"""Transforms that move pixels: image, labels, weights and spacing in one go.
+"""Geometric transforms, of image, labels, weights and spacing together: flip, zoom, shift-scale-rotate.
 
 Images are interpolated bilinearly, labels and weights by nearest neighbour. What comes from outside the frame is
 padding: image 0, label 0, weight 0. Points are (x, y) in pixel indices, so the centre of n pixels is at (n - 1) / 2.
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from input_pipeline.augment.compose import Sample
+from input_pipeline.augment.compose import Sample, check_bounds, check_choice
 
 AXES = {"horizontal": 1, "vertical": 0}  # as OpenCV counts flips
 
@@ -21,6 +21,9 @@ class Flip:
     """The mirror image, left to right (`horizontal`) or top to bottom (`vertical`)."""
 
     direction: str = "horizontal"
+
+    def __post_init__(self):
+        check_choice(self, "direction", AXES)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         axis = AXES[self.direction]
@@ -34,9 +37,12 @@ class Flip:
 
 @dataclasses.dataclass(frozen=True)
 class Zoom:
-    """Magnified `factor` times (at least 1), to the nearest pixel, and the centre cropped."""
+    """Magnifies `factor` times (at least 1), to the nearest pixel, and crops the centre."""
 
     factor: float = 1.2
+
+    def __post_init__(self):
+        check_bounds(self, factor=(1, 10))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.labels.shape
@@ -58,16 +64,19 @@ def _crop_resized(array: np.ndarray, larger: tuple[int, int], interpolation: int
 
 @dataclasses.dataclass(frozen=True)
 class ShiftScaleRotate:
-    """Moved, magnified and turned about the centre, each drawn uniformly.
+    """Shifts, scales and rotates about the centre, each drawn uniformly.
 
-    `shift` is a fraction of each side, drawn for both axes; `scale` a fraction: 0.1 magnifies 0.9 to 1.1 times, and
-    divides the spacing by that; `degrees` bounds the angle. The angle is one in millimetres where the spacing is
-    known, so that pixels that are not square stay as they are.
+    `shift` is a fraction of each side, drawn for both axes; `scale` is a fraction too: 0.1 magnifies 0.9 to 1.1 times,
+    and divides the spacing by that; `degrees` bounds the angle. Where the spacing is known the rotation is one in
+    millimetres, so that anatomy keeps its shape in pixels that are not square.
     """
 
     shift: float = 0.0625
     scale: float = 0.0625
     degrees: float = 6.25
+
+    def __post_init__(self):
+        check_bounds(self, shift=(0, 1), scale=(0, 0.9), degrees=(0, 180))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.labels.shape
@@ -91,7 +100,7 @@ def similarity(
     shift: tuple[float, float] = (0.0, 0.0),
     spacing_mm: Float[np.ndarray, "2"],
 ) -> Float[np.ndarray, "2 3"]:
-    """The matrix that takes a point (x, y, 1) to its new place: turned counter-clockwise as seen, magnified, moved."""
+    """The matrix that maps a point (x, y, 1): a rotation, counter-clockwise on the screen, a scaling and a shift."""
     row, column = spacing_mm if spacing_mm.min() > 0 else (1.0, 1.0)
     cos, sin = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
     across, down = sin * float(row / column), sin * float(column / row)
@@ -100,7 +109,7 @@ def similarity(
 
 
 def warp(sample: Sample, matrix: Float[np.ndarray, "2 3"]) -> Sample:
-    """The sample with every pixel at its new place; the spacing is the caller's."""
+    """The sample warped by the matrix; its spacing is left to the caller."""
     return dataclasses.replace(
         sample,
         image=warp_array(sample.image, matrix, cv2.INTER_LINEAR),
@@ -112,6 +121,6 @@ def warp(sample: Sample, matrix: Float[np.ndarray, "2 3"]) -> Sample:
 def warp_array(
     array: Shaped[np.ndarray, "h w *c"], matrix: Float[np.ndarray, "2 3"], interpolation: int
 ) -> Shaped[np.ndarray, "h w *c"]:
-    """One array of up to four channels moved by the matrix, 0 where nothing comes from."""
+    """An array of up to four channels warped by the matrix, 0 where it comes from outside."""
     height, width = array.shape[:2]
     return cv2.warpAffine(array, matrix, (width, height), flags=interpolation).reshape(array.shape)

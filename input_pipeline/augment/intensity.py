@@ -1,6 +1,6 @@
-"""Transforms of the look: grey values change, pixels stay put, labels and weights are handed on.
+"""Photometric transforms: blur, brightness, contrast, gamma, CLAHE, and the strong view of a consistency term.
 
-Black stays black in all of them: it is padding, or no echo at all.
+Grey values change; pixels, labels and weights do not. Black stays black in all of them: it is padding, or no echo.
 """
 
 import dataclasses
@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
-from input_pipeline.augment.compose import Sample
+from input_pipeline.augment.compose import Sample, check_bounds
+
+KERNELS = range(3, 32, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +19,10 @@ class MedianBlur:
     """The noise reduction of SS_CASE_UNet: the median over a square of `kernel` pixels."""
 
     kernel: int = 5
+
+    def __post_init__(self):
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel is {self.kernel}: it must be an odd number from {KERNELS[0]} to {KERNELS[-1]}")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return dataclasses.replace(sample, image=median_blur(sample.image, self.kernel))
@@ -27,6 +33,9 @@ class BrightnessContrast:
     """Contrast about the image's mean, then brightness, each times 1 - limit to 1 + limit (SS_CASE_UNet)."""
 
     limit: float = 0.2
+
+    def __post_init__(self):
+        check_bounds(self, limit=(0, 1))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         brightness, contrast = (rng.uniform(1 - self.limit, 1 + self.limit) for _ in range(2))
@@ -43,6 +52,9 @@ class GainOffset:
     gain: float = 0.2
     offset: float = 0.2
 
+    def __post_init__(self):
+        check_bounds(self, gain=(0, 1), offset=(0, 1))
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         gain = 1 + rng.uniform(-self.gain, self.gain)
         offset = 255 * rng.uniform(-self.offset, self.offset)
@@ -54,6 +66,9 @@ class Gamma:
     """Grey values in [0, 1] to the power of 1 - limit to 1 + limit; above 1 is darker."""
 
     limit: float = 0.2
+
+    def __post_init__(self):
+        check_bounds(self, limit=(0, 1))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         exponent = 1 + rng.uniform(-self.limit, self.limit)
@@ -71,6 +86,9 @@ class Clahe:
     clip_limit: float = 4.0
     tiles: int = 8
 
+    def __post_init__(self):
+        check_bounds(self, clip_limit=(1, 100), tiles=(1, 64))
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         equaliser = cv2.createCLAHE(rng.uniform(1, self.clip_limit), (self.tiles, self.tiles))
         channels = [equaliser.apply(channel) for channel in cv2.split(sample.image)]
@@ -79,6 +97,45 @@ class Clahe:
 
 
 LEVELS = np.arange(256, dtype=np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Perturb:
+    """The strong view of a consistency term (FixMatch, UniMatch): grey values change, pixels do not move.
+
+    In this order: gamma, i.e. the gain curve of the machine, contrast about the mean and brightness, each drawn from
+    its range; Gaussian blur of a sigma of 0 to `blur` pixels; additive Gaussian noise of an SD of 0 to `noise`. An
+    image may also be float32 in [0, 1].
+    """
+
+    gamma: tuple[float, float] = (0.7, 1.5)
+    contrast: tuple[float, float] = (0.6, 1.4)
+    brightness: tuple[float, float] = (0.7, 1.3)
+    blur: float = 1.2
+    noise: float = 0.06
+
+    def __post_init__(self):
+        for name, least in (("gamma", 0.1), ("contrast", 0.0), ("brightness", 0.0)):
+            low, high = getattr(self, name)
+            if not least <= low <= high <= 10:
+                raise ValueError(f"{name} is {(low, high)}: it must be a range (low, high) within {least:g} to 10")
+        check_bounds(self, blur=(0, 20), noise=(0, 1))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        return dataclasses.replace(sample, image=self.view(sample.image, rng))
+
+    def view(self, image: Shaped[np.ndarray, "h w c"], rng: np.random.Generator) -> Shaped[np.ndarray, "h w c"]:
+        """The strong view of a uint8 image, or of a float32 one in [0, 1], in its own type."""
+        full = 255 if image.dtype == np.uint8 else 1
+        view = (image.astype(np.float32) / full) ** np.float32(rng.uniform(*self.gamma))
+        mean = view.mean()
+        contrast, brightness = np.float32(rng.uniform(*self.contrast)), np.float32(rng.uniform(*self.brightness))
+        view = brightness * (mean + contrast * (view - mean))
+        sigma = max(rng.uniform(0, self.blur), 0.1)  # OpenCV refuses 0; 0.1 changes nothing
+        view = cv2.GaussianBlur(view, (0, 0), sigma).reshape(image.shape)
+        view += np.float32(rng.uniform(0, self.noise)) * rng.standard_normal(image.shape, dtype=np.float32)
+        view = np.where(image == 0, 0, np.clip(view, 0, 1)) * np.float32(full)
+        return np.rint(view).astype(np.uint8) if full == 255 else view
 
 
 def look_up(image: UInt8[np.ndarray, "h w c"], levels: Float[np.ndarray, "256"]) -> UInt8[np.ndarray, "h w c"]:
@@ -100,23 +157,8 @@ def adjust(image: UInt8[np.ndarray, "h w c"], *, brightness: float, contrast: fl
 
 
 def perturb(image: Shaped[np.ndarray, "h w c"], rng: np.random.Generator) -> Shaped[np.ndarray, "h w c"]:
-    """The strong view of a consistency term (FixMatch, UniMatch): the look changes, the pixels stay put.
-
-    A uint8 image, or a float32 one in [0, 1], comes back in its own type. In this order: gamma, i.e. the gain
-    curve of the machine (0.7 to 1.5), contrast about the mean (0.6 to 1.4), brightness (0.7 to 1.3), Gaussian
-    blur (sigma 0 to 1.2 pixels) and additive Gaussian noise (SD 0 to 0.06). Black stays black: it is padding
-    or no echo at all.
-    """
-    full = 255 if image.dtype == np.uint8 else 1
-    view = (image.astype(np.float32) / full) ** np.float32(rng.uniform(0.7, 1.5))
-    mean = view.mean()
-    contrast, brightness = np.float32(rng.uniform(0.6, 1.4)), np.float32(rng.uniform(0.7, 1.3))
-    view = brightness * (mean + contrast * (view - mean))
-    sigma = max(rng.uniform(0, 1.2), 0.1)  # OpenCV refuses 0; 0.1 changes nothing
-    view = cv2.GaussianBlur(view, (0, 0), sigma).reshape(image.shape)
-    view += np.float32(rng.uniform(0, 0.06)) * rng.standard_normal(image.shape, dtype=np.float32)
-    view = np.where(image == 0, 0, np.clip(view, 0, 1)) * np.float32(full)
-    return np.rint(view).astype(np.uint8) if full == 255 else view
+    """The strong view of an image by `Perturb` with its defaults."""
+    return Perturb().view(image, rng)
 
 
 def perturb_volume(patch: Float[np.ndarray, "d h w c"], rng: np.random.Generator) -> Float[np.ndarray, "d h w c"]:

@@ -1,4 +1,4 @@
-"""Morphology of masks. It perturbs the *mask* and not the image, so it injects label noise by design."""
+"""Morphology of masks. It changes the *mask* and not the image, so it adds label noise by design."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from input_pipeline.augment.compose import Sample
+from input_pipeline.augment.compose import Sample, check_bounds, check_choice
 
 MORPHOLOGY = {
     "dilate": cv2.MORPH_DILATE,
@@ -18,10 +18,14 @@ MORPHOLOGY = {
 
 @dataclasses.dataclass(frozen=True)
 class Morph:
-    """The labels dilated, eroded, opened or closed; see `morph`."""
+    """Dilates, erodes, opens or closes the labels; see `morph`."""
 
     operation: str
     kernel: int = 3  # side of the square structuring element
+
+    def __post_init__(self):
+        check_choice(self, "operation", MORPHOLOGY)
+        check_bounds(self, kernel=(1, 31))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         return dataclasses.replace(sample, labels=morph(sample.labels, self.operation, self.kernel))
@@ -39,8 +43,8 @@ def morph(labels: UInt8[np.ndarray, "h w"], operation: str, kernel: int) -> UInt
     ids = _by_area(labels)
     rank = np.zeros(256, np.uint8)
     rank[ids] = np.arange(len(ids))
-    moved = cv2.morphologyEx(rank[labels], MORPHOLOGY[operation], np.ones((kernel, kernel), np.uint8))
-    return ids[moved]
+    changed = cv2.morphologyEx(rank[labels], MORPHOLOGY[operation], np.ones((kernel, kernel), np.uint8))
+    return ids[changed]
 
 
 def _by_area(labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The augmentations by name: those of the papers, and plain ones to compare with.
+"""Tables of the named augmentations: those of the papers, and plain ones to compare with.
 
 `comprehensive`, `simplified`  SS_CASE_UNet, "Data augmentation": all 32 variants of stages 1 and 2, all 8 of stage 3,
                 one drawn at a time. Kernels keep their published size at any image size.
@@ -12,15 +12,11 @@
 `hc18`          the Attention-ResUNet says "random geometric and photometric augmentation" and no more. What is usual
                 on HC18, chosen here: flips along both axes, shifts to 10 %, scales to 15 %, rotations to 20 degrees,
                 brightness, contrast and gamma to ± 20 %.
-`ultrasound`    what a probe and a machine do to an image, then `geometric`; see `ultrasound.py`. Each effect also goes
-                by its own name.
+`ultrasound`    the effects of `ultrasound.py`, then `geometric`. Each effect is also an augmentation by its own name.
 """
-
-import itertools
 
 import numpy as np
 
-from fetal_jax.core.types import UserError
 from input_pipeline.augment.compose import Chain, Chance, OneOf, Sample, Transform
 from input_pipeline.augment.geometry import Flip, ShiftScaleRotate, Zoom
 from input_pipeline.augment.intensity import BrightnessContrast, Clahe, GainOffset, Gamma, MedianBlur
@@ -89,44 +85,9 @@ AUGMENTATIONS: dict[str, Transform] = {
 }
 
 
-def check(name: str) -> None:
-    """Raises UserError if there is no augmentation of that name."""
-    if name not in AUGMENTATIONS:
-        raise UserError(f"augment {name!r} is unknown: choose one of {', '.join(AUGMENTATIONS)}")
-
-
-def sample(name: str, rng: np.random.Generator, original: Sample) -> Sample:
-    """The original augmented once, all randomness drawn from `rng`. Raises UserError for an unknown name."""
-    check(name)
-    return AUGMENTATIONS[name](original, rng)
-
-
-def blurs(name: str) -> set[int]:
-    """Kernels of the median blur that images of this augmentation may have been through; 0 is none.
-
-    Raises UserError for an unknown name.
-    """
-    check(name)
-    return _blurs(AUGMENTATIONS[name])
-
-
-def _blurs(transform: Transform) -> set[int]:
-    match transform:
-        case MedianBlur(kernel):
-            return {kernel}
-        case OneOf(options):
-            return set().union(*(_blurs(option) for option in options))
-        case Chance(_, inner):
-            return {0} | _blurs(inner)
-        case Chain(steps):
-            return {max(path, default=0) for path in itertools.product(*(_blurs(step) for step in steps))}
-        case _:
-            return {0}
-
-
 def comprehensive(original: Sample) -> list[Sample]:
     """All 32 variants of a sample: 8 morphologies of the mask x 4 geometries."""
-    generator = np.random.default_rng(0)  # none of them draws from it
+    generator = np.random.default_rng(0)  # not drawn from
     return [variant(original, generator) for variant in COMPREHENSIVE]
 
 

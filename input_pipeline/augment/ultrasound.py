@@ -1,8 +1,8 @@
-"""What a probe and a machine do to an image. Off by default: nothing says yet that they help a network.
+"""Ultrasound effects: speckle, shadow, gain curve, depth attenuation, rotation about the probe.
 
-Every effect has a strength; at 0 it is the identity. They act on displayed grey values, which a machine has compressed
-by a logarithm, so they are likenesses and not physics. Black stays black. Rays and depth are those of the fan where the
-image has one, else they run straight down the frame; see `fan.py`.
+Off by default: nothing shows yet that they help a network. Every effect has a strength; at 0 it is the identity. They
+act on displayed grey values, after log compression, so they imitate an effect and do not simulate it. Black stays
+black. Rays and depth are those of the fan where the image has one, else they run straight down the frame; see `fan.py`.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from input_pipeline.augment.compose import Sample
+from input_pipeline.augment.compose import Sample, check_bounds
 from input_pipeline.augment.fan import Fan, find_fan
 from input_pipeline.augment.geometry import similarity, warp, warp_array
 
@@ -29,28 +29,34 @@ class Speckle:
     axial: float = 0.8
     lateral: float = 1.6
 
+    def __post_init__(self):
+        check_bounds(self, strength=(0, 1), axial=(0.1, 50), lateral=(0.1, 50))
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         noise = self.field(sample.labels.shape, rng)
         return _times(sample, 1 + np.float32(rng.uniform(0, self.strength)) * (noise - 1))
 
     def field(self, shape: tuple[int, int], rng: np.random.Generator) -> Float32[np.ndarray, "h w"]:
         """The noise: its values are Rayleigh distributed and their mean is 1."""
-        field = rng.standard_normal((*shape, 2), dtype=np.float32)
-        field = cv2.GaussianBlur(field, (0, 0), sigmaX=self.lateral, sigmaY=self.axial, borderType=cv2.BORDER_REFLECT)
+        white = rng.standard_normal((*shape, 2), dtype=np.float32)
+        field = cv2.GaussianBlur(white, (0, 0), sigmaX=self.lateral, sigmaY=self.axial, borderType=cv2.BORDER_REFLECT)
         envelope = np.hypot(field[..., 0], field[..., 1])
         return envelope / max(envelope.mean(), np.float32(1e-6))
 
 
 @dataclasses.dataclass(frozen=True)
 class Shadow:
-    """A dark sector behind something that lets no sound through: a soft-edged beam from some depth downwards.
+    """An acoustic shadow: a dark beam with soft edges, from some depth downwards.
 
-    It takes away half of `strength` to all of it, up to 1; its breadth is 0.3 to 1 of `width`, a fraction of the fan's
+    It removes half of `strength` to all of it, up to 1; its breadth is 0.3 to 1 of `width`, a fraction of the fan's
     opening; it starts in the upper half.
     """
 
     strength: float = 0.8
     width: float = 0.2
+
+    def __post_init__(self):
+        check_bounds(self, strength=(0, 1), width=(0, 1))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         darkness = np.float32(self.strength * rng.uniform(0.5, 1))
@@ -65,13 +71,16 @@ class Shadow:
 
 @dataclasses.dataclass(frozen=True)
 class GainCurve:
-    """The sliders of the time gain compensation: grey values times exp(-strength) to exp(strength), by depth.
+    """Time gain compensation: grey values times exp(-strength) to exp(strength), by depth.
 
-    There are `sliders` of them from the probe to the largest depth, each drawn by itself, linear in between.
+    There are `sliders` from the probe to the largest depth, each drawn independently, linear in between.
     """
 
     strength: float = 0.3
     sliders: int = 6
+
+    def __post_init__(self):
+        check_bounds(self, strength=(0, 5), sliders=(1, 64))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         gains = rng.uniform(-self.strength, self.strength, self.sliders)
@@ -86,6 +95,9 @@ class DepthAttenuation:
 
     strength: float = 1.0
 
+    def __post_init__(self):
+        check_bounds(self, strength=(0, 10))
+
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         rate = np.float32(rng.uniform(0, self.strength))
         _, depth = find_fan(sample.image).polar()
@@ -94,15 +106,18 @@ class DepthAttenuation:
 
 @dataclasses.dataclass(frozen=True)
 class FanRotation:
-    """The tissue turned about the probe by up to `degrees` either way; the fan itself stays where it is.
+    """Rotates the tissue about the probe by up to `degrees` either way, inside the fan.
 
-    A fan of a small opening, whose apex is far away, turns by no more than a fifth of it.
-    Tissue that turns out of the fan is cut off, and the wedge into which nothing turns is black, as where a probe loses
-    contact: both become image 0, label 0, weight 0. What lies outside the fan (text, marks, padding) stays. Without a
-    fan the whole sample turns about the centre of the frame.
+    A fan of a small opening, whose apex is far away, is rotated by at most a fifth of the opening. Tissue that leaves
+    the fan is cut off, and the wedge into which nothing is rotated is black, as where a probe loses contact: both
+    become image 0, label 0, weight 0. What lies outside the fan (text, marks, padding) is unchanged. Without a fan the
+    whole sample is rotated about the centre of the frame.
     """
 
     degrees: float = 10.0
+
+    def __post_init__(self):
+        check_bounds(self, degrees=(0, 180))
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         height, width = sample.labels.shape

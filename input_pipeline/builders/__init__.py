@@ -1,4 +1,4 @@
-"""Dataset builders: one folder a dataset, in the layout of TensorFlow Datasets, without TensorFlow.
+"""Dataset builders: one folder per dataset, in the layout of TensorFlow Datasets, without TensorFlow.
 
 Each folder's package exports `FACTS` (a `DatasetFacts`) and `Builder` (a TFDS builder class). A dataset is named
 `name`, `name/config` or `name:key=value`: `hc18`, `fetal_phantom/both`, `fetal_planes:plane=trans-cerebellum`.
@@ -29,9 +29,10 @@ def _module(dataset: str):
 
 
 def canonical(dataset: str) -> str:
-    """The one name of a dataset named in any of the three ways: with its config, the first one by default.
+    """The canonical name, `name` or `name/config`, of a dataset named in any of the three ways.
 
-    Raises UserError for a name that is unknown, or a key or value that the dataset does not have.
+    A name without a config means the first one. Raises UserError for a name that is unknown, or a key or value that
+    the dataset does not have.
     """
     name, _, options = dataset.partition(":")
     if not options:
@@ -53,7 +54,7 @@ def _same(a: str, b: str) -> bool:
 
 
 def _config(dataset: str) -> str | common.Config | None:
-    """The config that a canonical name asks for; a dataset that takes any gets one of that name."""
+    """The config of a canonical name; a dataset that takes any config gets one of that name."""
     name, _, config = dataset.partition("/")
     cls = _module(name).Builder
     known = tuple(cls.builder_configs)
@@ -62,7 +63,7 @@ def _config(dataset: str) -> str | common.Config | None:
     if not getattr(cls, "ANY_CONFIG", False):
         raise UserError(f"dataset {dataset!r} has no config {config!r}: choose one of {', '.join(known) or 'none'}")
     if not config.isidentifier():
-        raise UserError(f"dataset {dataset!r}: {config!r} is no name: use letters, digits and underscores")
+        raise UserError(f"dataset {dataset!r}: {config!r} is not a valid name: use letters, digits and underscores")
     return common.Config(name=config)
 
 
@@ -72,7 +73,7 @@ def builder(dataset: str, data_dir: str, **kwargs):
     cls = _module(dataset).Builder
     if "source" in kwargs and not needs_source(dataset):
         raise UserError(f"dataset {dataset!r} is generated: leave out --source")
-    with _absl_silent():  # about a config that no class lists
+    with _absl_silent():  # TFDS warns about a config that no class lists
         return cls(data_dir=data_dir, config=_config(dataset), file_format="array_record", **kwargs)
 
 
@@ -87,15 +88,15 @@ def _absl_silent() -> Iterator[None]:
 
 
 def needs_source(dataset: str) -> bool:
-    """Whether the dataset is read from a folder of the user's; the others are generated."""
+    """Whether the dataset is read from the user's folder; the others are generated."""
     return issubclass(_module(canonical(dataset)).Builder, common.SourceBuilder)
 
 
 def facts(dataset: str, data_dir: str | os.PathLike | None = None) -> DatasetFacts:
     """The facts of a dataset.
 
-    Those of the user's own folder are known once it is prepared under `data_dir`; without one they are placeholders.
-    Raises UserError for an unknown name, or if the folder is not prepared.
+    Those that depend on the user's folder are read from what is prepared under `data_dir`; without `data_dir` they are
+    placeholders. Raises UserError for an unknown name, or if the dataset is not prepared there.
     """
     dataset = canonical(dataset)
     module = _module(dataset)
@@ -104,14 +105,14 @@ def facts(dataset: str, data_dir: str | os.PathLike | None = None) -> DatasetFac
         prepared = builder(dataset, str(data_dir))
         if not prepared.data_path.exists():
             raise UserError(common.not_prepared(dataset, cls.SOURCE))
-        return common.stored_facts(prepared.info.metadata) or module.FACTS
+        return common.stored_facts(common.read_metadata(prepared)) or module.FACTS
     configs = cls.builder_configs
     name = dataset.partition("/")[2] or next(iter(configs), None)
     return getattr(configs.get(name), "facts", None) or module.FACTS
 
 
 def all_names(data_dir: str | os.PathLike | None = None) -> list[str]:
-    """Every `name` or `name/config` that there is, and those of the user's own that are prepared under `data_dir`."""
+    """Every built-in `name` or `name/config`, and the user's own that are prepared under `data_dir`."""
     names = []
     for name in BUILDERS:
         cls = _module(name).Builder

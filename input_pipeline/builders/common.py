@@ -1,4 +1,4 @@
-"""What all builders share: the features of an example, its encoding, and how a folder of the user's is read."""
+"""Shared by all builders: the features of an example, its encoding, and the base class that reads a user's folder."""
 
 import abc
 import dataclasses
@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
+from fetal_jax.core.json_files import KEY, without_format
 from fetal_jax.core.types import DatasetFacts, UserError
 
 SHOWN = 5  # problems in one message
-SPLIT = "images"  # the one TFDS split; ours are made by subject, in input_pipeline.splits
+FORMAT = 1  # of the metadata beside the records
+SPLIT = "images"  # the only TFDS split; training, validation and test are assigned in input_pipeline.split_assignment
 
 
 @dataclasses.dataclass
@@ -22,7 +24,7 @@ class Config(tfds.core.BuilderConfig):
     """A variant of a dataset.
 
     Attributes:
-      options: what it is called in `name:key=value`, e.g. {"plane": "trans-cerebellum"}.
+      options: its keys and values in `name:key=value`, e.g. {"plane": "trans-cerebellum"}.
       facts: its own facts; None: those of the dataset.
     """
 
@@ -31,13 +33,13 @@ class Config(tfds.core.BuilderConfig):
 
 
 @dataclasses.dataclass
-class Reading:
-    """What a folder of the user's holds, once every file was looked at.
+class SourceReport:
+    """The content of a user's folder, once every file is checked.
 
     Attributes:
-      items: what is good, in the order of the names.
-      problems: a text for each file that is not, naming it.
-      notes: what the user should know of the rest; printed and kept beside the records.
+      items: the good ones, in the order of their names.
+      problems: one text for each bad file, naming it.
+      notes: for the user, about the good ones; printed and kept beside the records.
       remedy: what to do about the problems.
       facts: those of this folder, where they depend on it.
     """
@@ -50,20 +52,22 @@ class Reading:
 
 
 def features(**extra) -> tfds.features.FeaturesDict:
-    """The features of an image, the same for every dataset, and the dataset's own `extra` ones."""
+    """The features of an image, which every dataset has, and the dataset's own `extra` ones."""
     png = tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png")
-    return tfds.features.FeaturesDict({"image": png, "labels": png, **_known(2), **extra})
+    return tfds.features.FeaturesDict({"image": png, "labels": png, **_shared_features(2), **extra})
 
 
 def volume_features(channels: int | None, **extra) -> tfds.features.FeaturesDict:
     """The features of a volume: `channels` modalities of 16-bit intensities, and a `group`, e.g. an age.
 
-    None: as many channels as the source has modalities; each record says how many.
+    With None, records have as many channels as the source has modalities.
     """
     image = tfds.features.Tensor(shape=(None, None, None, channels), dtype=np.uint16, encoding="zlib")
     labels = tfds.features.Tensor(shape=(None, None, None), dtype=np.uint8, encoding="zlib")
     group = tfds.features.Text()
-    return tfds.features.FeaturesDict({"image": image, "labels": labels, "group": group, **_known(3), **extra})
+    return tfds.features.FeaturesDict(
+        {"image": image, "labels": labels, "group": group, **_shared_features(3), **extra}
+    )
 
 
 def check_words(**words: str) -> None:
@@ -73,7 +77,8 @@ def check_words(**words: str) -> None:
             raise UserError(f"the {key} {word!r} has a character that cannot be printed: rename it")
 
 
-def _known(dims: int) -> dict[str, Any]:
+def _shared_features(dims: int) -> dict[str, Any]:
+    """The features of images and volumes alike; `dims` is the number of axes that have a spacing."""
     return {
         "labelled": np.bool_,  # False: `labels` is all background and means nothing
         "spacing_mm": tfds.features.Tensor(shape=(dims,), dtype=np.float32),  # by axis; 0 is unknown
@@ -83,7 +88,7 @@ def _known(dims: int) -> dict[str, Any]:
 
 
 def encode_png(array: np.ndarray) -> bytes:
-    """PNG bytes of a uint8 array [h w] or [h w 1]. TFDS stores bytes as they are, so TensorFlow is never needed."""
+    """PNG bytes of a uint8 array [h w] or [h w 1]. TFDS stores bytes unchanged, so TensorFlow is never needed."""
     done, data = cv2.imencode(".png", array)
     if not done:
         raise ValueError(f"cannot encode an array of shape {array.shape} and type {array.dtype} as PNG")
@@ -91,16 +96,18 @@ def encode_png(array: np.ndarray) -> bytes:
 
 
 def refuse(source: Path, problems: Sequence[str], remedy: str) -> None:
-    """Raises UserError, one line that names the first problems of a folder and counts the rest, if there are any."""
+    """Raises UserError if there are problems: one line that names the first ones and counts the others."""
     if problems:
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UserError(f"{source}: {'; '.join(problems[:SHOWN])}{more}: {remedy}")
 
 
-class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """A dataset that is read from `source`, a folder of the user's, and only when there is data to prepare.
+class SourceBuilder(  # type: ignore[call-arg]  # TFDS has no types, so mypy does not know its keyword
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
+    """A dataset that is read from `source`, the user's folder, when it is prepared.
 
-    A subclass says what it reads and what it yields; every file is checked before anything is written.
+    A subclass implements `read` and `examples`; every file is checked before anything is written.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -111,14 +118,14 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     EXTRA: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, source: str | None = None, keep_going: bool = False, **kwargs):
-        """With `keep_going` what is wrong is listed and the rest is prepared."""
+        """With `keep_going` bad files are listed and the others prepared."""
         super().__init__(**kwargs)
         self._source, self._keep_going = source, keep_going
-        self._reading: Reading | None = None
+        self._report: SourceReport | None = None
 
     @abc.abstractmethod
-    def read(self, source: Path) -> Reading:
-        """Looks at every file. Raises UserError where `source` is no such folder at all."""
+    def read(self, source: Path) -> SourceReport:
+        """Checks every file. Raises UserError if `source` does not have the dataset's layout."""
 
     @abc.abstractmethod
     def examples(self, items: list[Any]) -> Iterator[dict[str, Any]]:
@@ -128,25 +135,25 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return features(**self.EXTRA)
 
     def download_and_prepare(self, **kwargs) -> None:
-        """Checks every file, then writes. Data that is already prepared stays as it is.
+        """Checks every file, then writes. Data that is already prepared is left unchanged.
 
         Raises UserError, before anything is written, if `source` is missing or one of its files is wrong.
         """
         if not self.data_path.exists():
             if self._source is None:
                 raise UserError(not_prepared(self.info.full_name.rpartition("/")[0], self.SOURCE))
-            self._reading = self._checked(Path(self._source))
+            self._report = self._checked(Path(self._source))
         super().download_and_prepare(**kwargs)
 
-    def _checked(self, source: Path) -> Reading:
-        reading = self.read(source)
-        if not (self._keep_going and reading.items):
-            refuse(source, reading.problems, reading.remedy)
-        if not reading.items:
+    def _checked(self, source: Path) -> SourceReport:
+        report = self.read(source)
+        if not (self._keep_going and report.items):
+            refuse(source, report.problems, report.remedy)
+        if not report.items:
             raise UserError(f"{source}: has no image for {self.name}: expected {self.SOURCE}")
-        for line in [*(f"left out: {problem}" for problem in reading.problems), *reading.notes]:
+        for line in [*(f"left out: {problem}" for problem in report.problems), *report.notes]:
             print(line, file=sys.stderr)
-        return reading
+        return report
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -158,27 +165,36 @@ class SourceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager):
-        reading = self._reading
+        report = self._report
+        assert report is not None, "download_and_prepare reads the source first"
+        assert self._source is not None
         source = str(Path(self._source).absolute())
-        self.info.metadata.update(source=source, notes=reading.notes, left_out=reading.problems)
-        if reading.facts is not None:
-            self.info.metadata.update(facts=dataclasses.asdict(reading.facts))
-        return {SPLIT: self._generate_examples()}
+        metadata = {KEY: FORMAT, "source": source, "notes": report.notes, "left_out": report.problems}
+        self.info.metadata.update(metadata)
+        if report.facts is not None:
+            self.info.metadata.update(facts=dataclasses.asdict(report.facts))
+        return {SPLIT: self._generate_examples(report.items)}
 
-    def _generate_examples(self):
-        for example in self.examples(self._reading.items):
+    def _generate_examples(self, items: list[Any]):
+        for example in self.examples(items):
             check_words(name=example["name"], subject=example["subject"], group=example.get("group", ""))
             yield example["name"], encoded(example)
 
 
 def encoded(example: dict[str, Any]) -> dict[str, Any]:
-    """The example with images [h w] as PNG bytes; volumes, and what is encoded already, stay as they are."""
+    """The example with images [h w] as PNG bytes; volumes, and what is encoded already, are left unchanged."""
     arrays = {key: example[key] for key in ("image", "labels") if not isinstance(example[key], bytes)}
     return example | {key: encode_png(array) for key, array in arrays.items() if array.ndim == 2}
 
 
+def read_metadata(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+    """The metadata beside the records of a prepared dataset. Raises UserError if it is of a newer format."""
+    origin = str(builder.data_path / "metadata.json")
+    return without_format(builder.info.metadata or {}, origin=origin, format=FORMAT, what="metadata of a dataset")
+
+
 def stored_facts(metadata: dict[str, Any]) -> DatasetFacts | None:
-    """The facts that a builder kept beside its records, if it did."""
+    """The facts in the metadata beside the records, if there are any."""
     if "facts" not in metadata:
         return None
     known = {field.name for field in dataclasses.fields(DatasetFacts)}

@@ -1,20 +1,21 @@
-"""The published files of a dataset, fetched and unpacked, where its licence allows it."""
+"""Downloads the published files of a dataset, where its licence allows it, and unpacks them."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
 from collections.abc import Sequence
 
-from fetal_jax.core.atomic import replacing_file, replacing_folder
+from fetal_jax.core.atomic import replacing_folder
+from fetal_jax.core.json_files import NewerFormat, read_json, write_json
 from fetal_jax.core.types import UserError
 from input_pipeline.download.archive import Extractor, Limits
 from input_pipeline.download.claim import LOCK, claimed
 from input_pipeline.download.fetch import Patience, RemoteFile, fetch
 from input_pipeline.download.zenodo import Record, files_of
 
-MARKER = "downloaded.json"  # says what a folder holds; a folder that has one is whole
+MARKER = "downloaded.json"  # names the record of a folder; a folder that has one is complete
+FORMAT = 1  # of that file
 RECORDS = {  # all CC BY 4.0
     "fetal_head_biometry": Record(
         8265464, ("Trans-*.zip", "Diverse Fetal Head Images.zip"), nested=("*segmentation*.zip",)
@@ -35,12 +36,12 @@ def download(
 ) -> pathlib.Path:
     """Fetches the wanted files of a record and unpacks its archives into `folder`, which it returns.
 
-    What has arrived is kept in `FOLDER.download` until all of it is unpacked, and a later call goes on from there. The
-    folder takes its name only when it is whole; from then on nothing is asked of the network again. Files that are no
-    archives are kept as they are.
+    Files are kept in `FOLDER.download` until all are unpacked, and a later call resumes from there. The folder gets
+    its name only when it is complete; from then on the network is not used again. Files that are not archives are
+    copied unchanged.
     Raises UserError, one line that names the file or address and the remedy, if the record or a file of it cannot be
-    had, is not what the record says or is not safe to unpack, if the disk is too small, if `folder` is another's, or
-    if another download into it is going on.
+    fetched, is not what the record says or is not safe to unpack, if the disk is too small, if `folder` holds
+    something else, or if another download into it is running.
     """
     folder = pathlib.Path(folder)
     if _is_downloaded(record, folder):
@@ -58,14 +59,13 @@ def download(
             for path in paths:
                 extractor.add(path, record.nested)
             note = _identity(record) | {"files": [dataclasses.asdict(file) for file in files]}
-            with replacing_file(scratch / MARKER) as partial:
-                partial.write_text(json.dumps(note))
+            write_json(scratch / MARKER, note, format=FORMAT)
         _empty(waiting)
     return folder
 
 
 def _empty(folder: pathlib.Path) -> None:
-    """Leaves but the lock, which its holder removes last."""
+    """Removes everything but the lock, which its holder removes last."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -78,21 +78,23 @@ def _identity(record: Record) -> dict:
 
 
 def _is_downloaded(record: Record, folder: pathlib.Path) -> bool:
-    """Whether the folder is whole. Raises UserError if it is there and holds something else."""
+    """Whether the folder is complete. Raises UserError if it exists and holds something else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        found = json.loads((folder / MARKER).read_text())
-        same = _identity(record).items() <= found.items()
-    except (OSError, ValueError, AttributeError):
-        same = False
-    if not same:
+        found = read_json(folder / MARKER, format=FORMAT, what="the marker of a download")
+    except NewerFormat:
+        raise
+    except UserError:
+        found = {}
+    if not _identity(record).items() <= found.items():
         raise UserError(f"{folder}: is there already and is not {record.url}: remove it, or name another folder")
     return True
 
 
 def _check_space(files: Sequence[RemoteFile], folder: pathlib.Path) -> None:
-    """Every byte is needed twice: as it arrives, and unpacked. Images do not shrink in an archive."""
+    """Raises UserError if the disk is too small. Every byte is needed twice, archived and unpacked: images hardly
+    shrink in an archive."""
     paths = [folder / f"{file.name}{suffix}" for file in files for suffix in ("", ".part")]
     arrived = sum(path.stat().st_size for path in paths if path.is_file())
     needed = 2 * sum(file.size for file in files) - arrived

@@ -1,10 +1,11 @@
-"""Archives of others, unpacked so that nothing lands outside a fresh folder, twice, or without end.
+"""Safe unpacking of archives: nothing outside a fresh folder, no file twice, within limits of size and number.
 
-Headers are not believed: bytes are counted as they are written. Rights and owners in an archive are ignored.
+Headers are not trusted: bytes are counted as they are written. Rights and owners in an archive are ignored.
 """
 
 import dataclasses
 import fnmatch
+import functools
 import lzma
 import pathlib
 import stat
@@ -13,7 +14,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase
+from typing import Any, Protocol, runtime_checkable
 
 from fetal_jax.core.types import UserError
 
@@ -24,31 +25,51 @@ JUNK = ("__MACOSX", ".DS_Store")  # that macOS adds
 BAD_LETTERS = {"\\", ":", *map(chr, range(32)), "\x7f"}
 MAX_NAME = 255  # bytes, on every common file system
 REMEDY = "it is not unpacked; tell the publisher, or unpack it by hand and name its folder with --source"
-# Every way in which the readers of the standard library say that an archive is damaged or beyond them.
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
-DAMAGED += (NotImplementedError, RuntimeError, ValueError)
+# What the readers of the standard library raise for an archive that is damaged or unsupported.
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a download may grow to. The published datasets stay below a tenth of each."""
+    """Limits of what is unpacked. The published datasets stay below a tenth of each."""
 
     max_bytes: int = 64 << 30  # unpacked, of all archives together
     max_members: int = 200_000  # of all archives together
     max_ratio: float = 100.0  # unpacked bytes to bytes of their archive
-    free_bytes: int = 16 << 20  # that an archive may hold whatever its ratio: a table of zeros is no bomb
+    free_bytes: int = 16 << 20  # that an archive may hold at any ratio: a table of zeros is harmless
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """A binary file that is open for reading. The readers of archives share no class that says so to a type checker."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *error: Any) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class _Member:
     name: str
-    trouble: str  # why it is no plain file or folder, or nothing
+    trouble: str  # why it is not a plain file or folder; "" if it is one
     is_folder: bool
-    open: Callable[[], BufferedIOBase]
+    open: Callable[[], Stream]
 
 
 class Extractor:
-    """Unpacks archives into one fresh folder, and counts what all of them write."""
+    """Unpacks archives into one fresh folder, and counts the bytes and files of all of them."""
 
     def __init__(self, folder: pathlib.Path, limits: Limits):
         self._folder, self._limits = folder, limits
@@ -59,7 +80,7 @@ class Extractor:
     def add(self, path: pathlib.Path, nested: tuple[str, ...] = ()) -> None:
         """Unpacks an archive, and those in it whose names fit a glob of `nested` into folders named after them.
 
-        A file that is no archive is copied. Raises UserError, one line that names the archive and its member.
+        A file that is not an archive is copied. Raises UserError, one line that names the archive and its member.
         """
         if not path.name.lower().endswith(ARCHIVES):
             with path.open("rb") as source:
@@ -73,7 +94,7 @@ class Extractor:
                 written.unlink()
 
     def _unpack(self, path: pathlib.Path, into: tuple[str, ...]) -> list[pathlib.Path]:
-        """The files it wrote."""
+        """Unpacks one archive; the files that it wrote."""
         size, done, written = path.stat().st_size, 0, []
         members = _zip_members if path.name.lower().endswith(".zip") else _tar_members
         try:
@@ -93,7 +114,7 @@ class Extractor:
         return written
 
     def _place(self, path: pathlib.Path, member: _Member, into: tuple[str, ...]) -> pathlib.Path | None:
-        """Where to write a member; None if there is nothing to write."""
+        """The path to write a member to; None if there is nothing to write."""
         self._members += 1
         if self._members > self._limits.max_members:
             raise UserError(f"{path}: holds more than {self._limits.max_members} files: {REMEDY}")
@@ -111,7 +132,7 @@ class Extractor:
         return None
 
     def _claim(self, path: pathlib.Path, parts: tuple[str, ...]) -> pathlib.Path:
-        """The place of a new file. Raises UserError if another has that name, on any file system."""
+        """The path of a new file. Raises UserError if another has that name, on any file system."""
         folded = self._spell(path, parts)
         target = self._folder.joinpath(*parts)
         if folded in self._files or target.exists():
@@ -132,7 +153,7 @@ class Extractor:
                 raise UserError(f"{path}: has {name!r} as a file and as a folder: {REMEDY}")
         return folded
 
-    def _write(self, path: pathlib.Path, size: int, target: pathlib.Path, source: BufferedIOBase, done: int) -> int:
+    def _write(self, path: pathlib.Path, size: int, target: pathlib.Path, source: Stream, done: int) -> int:
         """Writes a file of an archive of `size` bytes that has given `done` already; the new count."""
         most = max(self._limits.max_ratio * size, self._limits.free_bytes)
         with target.open("xb") as file:
@@ -170,7 +191,7 @@ def _zip_members(path: pathlib.Path) -> Iterator[_Member]:
                 info.orig_filename,  # ZipInfo ends the other one at a zero byte
                 trouble,
                 info.orig_filename.endswith("/"),
-                lambda info=info: archive.open(info),
+                functools.partial(archive.open, info),
             )
 
 
@@ -179,7 +200,14 @@ def _tar_members(path: pathlib.Path) -> Iterator[_Member]:
         for info in archive:
             is_plain = (info.isreg() and not info.issparse()) or info.isdir()
             trouble = "" if is_plain else "is a link, a device or a sparse file"
-            yield _Member(info.name, trouble, info.isdir(), lambda info=info: archive.extractfile(info))
+            yield _Member(info.name, trouble, info.isdir(), functools.partial(_extracted, archive, info))
+
+
+def _extracted(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Stream:
+    file = archive.extractfile(info)
+    if file is None:
+        raise tarfile.TarError(f"{info.name} is not a file")
+    return file
 
 
 def _stem(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A folder for one download at a time."""
+"""A lock on a folder, for one download at a time."""
 
 import contextlib
 import fcntl
@@ -13,10 +13,10 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def claimed(folder: pathlib.Path) -> Iterator[None]:
-    """Holds a folder, which it makes if need be, for this call alone; a killed process holds nothing.
+    """Locks a folder, which it makes if need be, for this call; the lock of a killed process is released.
 
-    The lock goes away with its holder, and the folder too if that leaves it empty.
-    Raises UserError if another call, of any process, holds it.
+    The lock file is removed at the end, and the folder too if it is then empty.
+    Raises UserError if another call, of any process, holds the lock.
     """
     lock = _take(folder)
     try:
@@ -42,7 +42,7 @@ def _take(folder: pathlib.Path) -> int:
         except BlockingIOError:
             os.close(lock)
             raise UserError(
-                f"{folder}: another download into it is going on: wait for it and run the command again"
+                f"{folder}: another download into it is running: wait for it and run the command again"
             ) from None
         except BaseException:
             os.close(lock)

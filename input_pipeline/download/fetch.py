@@ -1,4 +1,4 @@
-"""One file over HTTPS: it goes on where it stopped, and takes its name only with the right size and checksum."""
+"""Fetches a file over HTTPS: resumes where it stopped, checks size and checksum, shows a progress bar."""
 
 import dataclasses
 import hashlib
@@ -10,14 +10,16 @@ from collections.abc import Callable
 from http.client import HTTPResponse
 from typing import Any, TypeVar
 
-from fetal_jax.core.atomic import replacing_file
+from tqdm import tqdm
+
+from fetal_jax.core.json_files import read_json, write_json
 from fetal_jax.core.types import UserError
-from input_pipeline.download.progress import Progress
 from input_pipeline.download.web import Dropped, Refused, open_url, read
 
 CHUNK = 1 << 18
 MAX_JSON = 1 << 24
 MAX_PAUSE_S = 60.0
+NOTE_FORMAT = 1  # of NAME.part.json
 Result = TypeVar("Result")
 
 
@@ -33,14 +35,14 @@ class RemoteFile:
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, in seconds."""
+    """Timeout and pauses of the requests to a server, in seconds."""
 
     timeout_s: float = 60.0
-    pauses_s: tuple[float, ...] = (1.0, 4.0, 16.0)  # before each new attempt in a row that brings nothing
+    pauses_s: tuple[float, ...] = (1.0, 4.0, 16.0)  # before each attempt after one that brought nothing
 
 
-def read_json(url: str, patience: Patience) -> Any:
-    """The JSON document at `url`. Raises UserError if it cannot be had or is none."""
+def fetch_json(url: str, patience: Patience) -> Any:
+    """The JSON document at `url`. Raises UserError if it cannot be fetched or is not JSON."""
 
     def attempt() -> bytes:
         with open_url(url, {"Accept": "application/json"}, patience.timeout_s) as response:
@@ -53,15 +55,15 @@ def read_json(url: str, patience: Patience) -> Any:
     try:
         return json.loads(body)
     except ValueError as error:
-        raise UserError(f"{url}: answers with something else than JSON: try again later") from error
+        raise UserError(f"{url}: the answer is not JSON: try again later") from error
 
 
 def fetch(file: RemoteFile, folder: pathlib.Path, patience: Patience) -> pathlib.Path:
-    """The file in `folder`, under its name; one that is there already and is right is not fetched again.
+    """The path of the file in `folder`; it is not fetched again if it is there and its checksum is right.
 
-    While it is on its way it is called `NAME.part`. That stays after a failure, and a later call asks for the rest
-    only, if the server still has the same file and serves parts.
-    Raises UserError if the file cannot be had, or its size or checksum is not the record's; then it is deleted.
+    Until it is complete it is called `NAME.part`. That file is kept after a failure, and a later call requests the
+    rest only, if the server still has the same file and serves parts.
+    Raises UserError if the file cannot be fetched, or its size or checksum is not the record's; then it is deleted.
     """
     path = folder / file.name
     if path.is_file():
@@ -69,8 +71,9 @@ def fetch(file: RemoteFile, folder: pathlib.Path, patience: Patience) -> pathlib
             return path
         path.unlink()
     part = _Part(file, folder)
-    with Progress(file.name, file.size) as progress:
-        _insist(lambda: _transfer(file, part, patience.timeout_s, progress), file.url, patience)
+    # disable=None: no bar where stderr is not a terminal.
+    with tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=None) as bar:
+        _insist(lambda: _transfer(file, part, patience.timeout_s, bar), file.url, patience)
     found = _digest(part.path, file)
     if found != file.checksum:
         part.discard()
@@ -84,41 +87,41 @@ def fetch(file: RemoteFile, folder: pathlib.Path, patience: Patience) -> pathlib
 
 
 class _Part:
-    """What has arrived of a file, and of which version of it."""
+    """The bytes of a file that have arrived, with a note of the version that they belong to."""
 
     def __init__(self, file: RemoteFile, folder: pathlib.Path):
         self.path = folder / f"{file.name}.part"
         self._note = folder / f"{file.name}.part.json"
+        self._file = file
         self._version = {"url": file.url, "size": file.size, "checksum": file.checksum}
-        self.most = self.size  # that was ever there
+        self.most = self.size  # bytes that were ever there
 
     @property
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def resume(self) -> tuple[int, str]:
-        """Where to go on, and the entity tag of what is there; (0, "") to start anew."""
+        """The byte to resume from, and the entity tag of what is there; (0, "") to start anew."""
         try:
-            note = json.loads(self._note.read_text())
+            note = read_json(self._note, format=NOTE_FORMAT, what="a note of a download")
             etag = note.pop("etag")
-        except (OSError, ValueError, AttributeError, KeyError):
+        except (UserError, KeyError):  # also a note of a newer format: its bytes are fetched again
             return 0, ""
-        return (self.size, etag) if note == self._version and self.size <= self._version["size"] else (0, "")
+        return (self.size, etag) if note == self._version and self.size <= self._file.size else (0, "")
 
     def start(self, etag: str) -> None:
-        """Forgets what is there, and notes which version comes now."""
+        """Deletes what is there, and notes the version that comes now."""
         self.discard()
-        with replacing_file(self._note) as partial:
-            partial.write_text(json.dumps(self._version | {"etag": etag}))
+        write_json(self._note, self._version | {"etag": etag}, format=NOTE_FORMAT)
 
     def discard(self) -> None:
-        """Leaves nothing of it."""
+        """Deletes the bytes and the note."""
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
 
 
-def _transfer(file: RemoteFile, part: _Part, timeout_s: float, progress: Progress) -> None:
-    """Asks for what is missing. Raises Dropped if it ends too early."""
+def _transfer(file: RemoteFile, part: _Part, timeout_s: float, bar: tqdm) -> None:
+    """Requests the missing bytes. Raises Dropped if the answer ends too early."""
     start, etag = part.resume()
     if start == file.size and part.path.is_file():
         return
@@ -137,7 +140,7 @@ def _transfer(file: RemoteFile, part: _Part, timeout_s: float, progress: Progres
                     part.discard()
                     raise _wrong_size(file, "more than that")
                 target.write(data)
-                progress.at(start)
+                bar.update(start - bar.n)
     if start < file.size:
         raise _dropped(part, f"ended after {start} of {file.size} bytes")
 
@@ -151,7 +154,7 @@ def _read(response: HTTPResponse, part: _Part, target) -> bytes:
 
 
 def _open_from(file: RemoteFile, part: _Part, start: int, etag: str, timeout_s: float) -> HTTPResponse:
-    """The answer with the whole file, or (status 206) with exactly what is missing. Raises Dropped to start anew."""
+    """The answer with the whole file, or (status 206) with the missing bytes. Raises Dropped to start anew."""
     headers = {"Range": f"bytes={start}-"} if start else {}
     if start and etag.startswith('"'):  # a weak tag does not say that bytes are the same
         headers["If-Range"] = etag
@@ -184,7 +187,7 @@ def _wrong_size(file: RemoteFile, found: str) -> UserError:
 
 
 def _insist(attempt: Callable[[], Result], url: str, patience: Patience) -> Result:
-    """Tries again after a pause while the connection drops. Whatever brings a file further starts the count anew."""
+    """Retries after a pause while the connection drops. An attempt that brought bytes resets the count."""
     pauses = list(patience.pauses_s)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Requests that go to HTTPS only, also after a redirect, and whose failures are either final or worth a new attempt."""
+"""HTTPS requests, also after a redirect; failures are told apart by whether a new attempt may help."""
 
 import http.client
 import ipaddress
@@ -9,11 +9,11 @@ import urllib.request
 
 from fetal_jax.core.types import UserError
 
-AGAIN = {408, 425, 429, 500, 502, 503, 504}  # states of a server that pass
+AGAIN = {408, 425, 429, 500, 502, 503, 504}  # states of a server that are temporary
 
 
 class Dropped(Exception):
-    """The connection failed in a way that may pass."""
+    """The connection failed; a new attempt may help."""
 
     def __init__(self, words: str, *, wait_s: float = 0.0, progressed: bool = False):
         super().__init__(words)
@@ -22,7 +22,7 @@ class Dropped(Exception):
 
 
 class Refused(UserError):
-    """The server says no."""
+    """The server refuses the request."""
 
     def __init__(self, url: str, status: int, reason: str):
         super().__init__(
@@ -35,10 +35,10 @@ class Refused(UserError):
 def open_url(url: str, headers: dict[str, str], timeout_s: float) -> http.client.HTTPResponse:
     """The answer, its body not yet read.
 
-    Raises Dropped if a new attempt may help, Refused if the server says no, UserError for an address that is not HTTPS.
+    Raises Dropped if a new attempt may help, Refused if the server refuses, UserError for an address that is not HTTPS.
     """
     _check(url)
-    handlers = [_Redirects()]
+    handlers: list[urllib.request.BaseHandler] = [_Redirects()]
     if _is_loopback(url):
         handlers.append(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "fetal-jax"} | headers)

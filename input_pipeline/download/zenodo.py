@@ -1,4 +1,4 @@
-"""What a Zenodo record says about its files.
+"""Reads the files of a Zenodo record: names, addresses, sizes, checksums.
 
 `https://zenodo.org/api/records/N` answers with JSON. Its `files` are a list of `{"key", "size", "checksum": "md5:…",
 "links": {"self"}}`, where `self` is the file itself: `…/api/files/BUCKET/NAME` until October 2023, `…/api/records/N/
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fetal_jax.core.types import UserError
-from input_pipeline.download.fetch import Patience, RemoteFile, read_json
+from input_pipeline.download.fetch import Patience, RemoteFile, fetch_json
 
 ZENODO = "https://zenodo.org/api/records"
 CHECKSUM = re.compile(r"(?:(?P<kind>md5|sha1|sha256|sha512):)?(?P<digest>[0-9a-f]{32,128})")
@@ -23,7 +23,7 @@ DIGITS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A published record and what is needed of it."""
+    """A published record, and which of its files are needed."""
 
     number: int
     wanted: tuple[str, ...] = ("*",)  # globs of file names
@@ -36,14 +36,14 @@ class Record:
 
 
 def files_of(record: Record, patience: Patience) -> tuple[RemoteFile, ...]:
-    """The wanted files of a record, by name. Raises UserError if it cannot be had, or lacks one that is wanted."""
-    answer = read_json(record.url, patience)
+    """The wanted files of a record, by name. Raises UserError if it cannot be fetched, or lacks a wanted file."""
+    answer = fetch_json(record.url, patience)
     try:
         files = sorted((_remote_file(entry) for entry in _entries(answer)), key=lambda file: file.name)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{record.url}: is no record as Zenodo writes them ({error!r}): download the files by hand and name their"
-            " folder with --source"
+            f"{record.url}: is not a record as Zenodo writes them ({error!r}): download the files by hand and name"
+            " their folder with --source"
         ) from error
     for pattern in record.wanted:
         if not any(fnmatch.fnmatchcase(file.name, pattern) for file in files):
@@ -66,7 +66,7 @@ def _remote_file(entry: Any) -> RemoteFile:
     if type(size) is not int or size < 0:
         raise ValueError(f"size {size!r}")
     match = CHECKSUM.fullmatch(entry["checksum"].lower())
-    kind = match and (match["kind"] or "md5")
+    kind = (match["kind"] or "md5") if match else ""
     if not match or len(match["digest"]) != DIGITS[kind]:
         raise ValueError(f"checksum {entry['checksum']!r}")
     url = links.get("content") or links["self"]
@@ -74,7 +74,7 @@ def _remote_file(entry: Any) -> RemoteFile:
 
 
 def _content(url: str) -> str:
-    """The address of the file itself, its blanks and accents escaped."""
+    """The address of the file's content, its blanks and accents escaped."""
     scheme, host, path, query, _ = urllib.parse.urlsplit(url)
     path = urllib.parse.quote(path, safe="/%:@!$&'()*+,;=~-._")
     if re.search(r"/records/[^/]+/files/[^/]+$", path):

@@ -1,19 +1,21 @@
-"""What is in a prepared dataset, to read and to look at, and a first config that fits it.
+"""Dataset fingerprint, contact sheet, and a planner that makes a first config, in the manner of nnU-Net.
 
-`description.py`  what is told of a dataset: data only
-`measure.py`      counts, sizes, spacings, classes: from the index alone, so that 100,000 images take seconds
-`intensity.py`    grey values of a sample of images, one at a time
-`cautions.py`     what a user should know before training
-`summary.py`      the description as lines for a terminal
-`sheet.py`        a contact sheet: pictures with their masks, spread over the subjects
-`suggest.py`      input size, batch, split, balance, augmentation: each with the rule that led to it
-`config_file.py`  the suggestion as a config that `fetal-jax train` takes
+`dataset_fingerprint.py`  the fingerprint: data only
+`extract.py`              counts, sizes, spacings, classes: from the index alone, so that 100,000 images take seconds
+`intensity.py`            grey values of a sample of images, one at a time
+`warnings.py`             warnings for the user, before training
+`summary.py`              the fingerprint as lines for a terminal
+`sheet.py`                a contact sheet: pictures with their masks
+`example_selection.py`    which examples the contact sheet shows
+`planner.py`              input size, batch, split, balance, augmentation: each with the rule that led to it
+`rules.py`, `balance.py`  these rules
+`config_file.py`          the plan as a config that `fetal-jax train` takes
 """
 
 from input_pipeline.fingerprint.config_file import write_config
-from input_pipeline.fingerprint.description import Description
-from input_pipeline.fingerprint.measure import describe
+from input_pipeline.fingerprint.dataset_fingerprint import Fingerprint
+from input_pipeline.fingerprint.extract import extract_fingerprint
+from input_pipeline.fingerprint.planner import Plan, plan
 from input_pipeline.fingerprint.sheet import write_sheet
-from input_pipeline.fingerprint.suggest import Suggestion, suggest
 
-__all__ = ["Description", "Suggestion", "describe", "suggest", "write_config", "write_sheet"]
+__all__ = ["Fingerprint", "Plan", "extract_fingerprint", "plan", "write_config", "write_sheet"]

@@ -1,4 +1,4 @@
-"""The suggestion as a config file, the user's own from then on."""
+"""Writes a plan as a config file, for the user to edit."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from typing import Any
 
 from fetal_jax.core.atomic import replacing_file
 from fetal_jax.core.types import UserError
-from input_pipeline.fingerprint.suggest import Suggestion
+from input_pipeline.fingerprint.planner import Plan
 
-HEAD = '''"""A first config for {dataset}, by `fetal-jax data describe` from what is in it. It is yours: change it.
+HEAD = '''"""A first config for {dataset}, made by `fetal-jax data describe` from its fingerprint. Yours to edit.
 
     fetal-jax train --config {path} --workdir runs/NAME
 
@@ -32,16 +32,16 @@ def get_config(argument: str = "") -> ConfigDict:
 '''
 
 
-def write_config(path: str | os.PathLike, dataset: str, suggestion: Suggestion) -> None:
-    """Writes a Python file that `fetal-jax train --config` takes, whole or not at all; the folder must exist.
+def write_config(path: str | os.PathLike, dataset: str, planned: Plan) -> None:
+    """Writes a Python file that `fetal-jax train --config` takes, atomically; the folder must exist.
 
-    Raises UserError where the suggestion is that there is none.
+    Raises UserError where the plan has no config.
     """
-    if suggestion.why_no_config:
-        raise UserError(f"no config is suggested for {dataset}: {suggestion.why_no_config}")
-    blocks = [(choice.values, _comment(choice.reason)) for choice in suggestion.choices]
+    if planned.why_no_config:
+        raise UserError(f"no config is suggested for {dataset}: {planned.why_no_config}")
+    blocks = [(each.values, _comment(each.reason)) for each in planned.settings]
     size_reason = next(comment for values, comment in blocks if "size" in values)
-    where, size = pathlib.Path(path).as_posix(), suggestion.values["size"]
+    where, size = pathlib.Path(path).as_posix(), planned.values["size"]
     text = HEAD.format(dataset=dataset, path=where, size=size, size_reason=size_reason)
     for values, comment in blocks:
         if "size" not in values:
@@ -62,7 +62,7 @@ def _setting(key: str, value: Any) -> str:
 
 
 def _source(value: Any) -> str:
-    """A value as Python source: a word, a number, or a tuple of words."""
+    """A string, a number, or a tuple of strings as Python source."""
     if isinstance(value, tuple):
         return f"({', '.join(map(_source, value))}{',' if len(value) == 1 else ''})"
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Grey values of a dataset, counted one example at a time: exact, in the memory of one histogram a channel."""
+"""Grey values of a dataset, counted one example at a time: exact, in the memory of one histogram per channel."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 class Intensity:
     """The values of one channel, pooled over all images, in the units of the records.
 
-    `black` is the share of pixels that are 0: padding, no echo, no brain. All else is of the other pixels, since in a
-    volume nine of ten are black; it is 0 where there are no others. `percentiles` maps each of PERCENTILES to the
-    smallest value that so many per cent of them do not exceed.
+    `black` is the share of pixels that are 0: padding, no echo, no brain. The other numbers are of the pixels that
+    are not, since in a volume nine of ten are black, and 0 where all are. `percentiles` maps each of PERCENTILES to
+    the smallest value that so many per cent of the pixels do not exceed.
     """
 
     highest: int  # 255 or 65535
@@ -26,7 +26,7 @@ class Intensity:
 
 
 def intensities(images: Iterable[np.ndarray]) -> tuple[Intensity, ...]:
-    """Of each channel of images uint8 [h w c] or volumes uint16 [d h w c], read one by one; () if there is none."""
+    """One per channel of images uint8 [h w c] or volumes uint16 [d h w c], read one by one; () without images."""
     counts: list[np.ndarray] = []
     for image in images:
         channels = np.moveaxis(image, -1, 0)

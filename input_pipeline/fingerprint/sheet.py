@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fetal_jax.core.atomic import replacing_file
 from input_pipeline.dataset import Dataset, Record
-from input_pipeline.fingerprint.choose import choose
-from input_pipeline.fingerprint.description import Description
+from input_pipeline.fingerprint.dataset_fingerprint import Fingerprint
+from input_pipeline.fingerprint.example_selection import select_examples
 
 RGB = tuple[int, int, int]
 
@@ -22,15 +22,15 @@ COLUMNS, ROWS = 5, 4
 CELL = (WIDTH - MARGIN) // COLUMNS - MARGIN  # px of a picture's width
 PAPER, INK, FAINT = (24, 24, 24), (235, 235, 235), (160, 160, 160)
 TITLE, LINE = 34, 20  # px high
-FILL = 0.3  # share of the class colour over a structure; its border has all of it
+FILL = 0.3  # opacity of the class colour over a structure; its border is opaque
 
 
-def write_sheet(path: str | os.PathLike, dataset: Dataset, found: Description) -> None:
-    """Writes a PNG 1280 px wide of at most 20 examples, whole or not at all; the folder must exist.
+def write_sheet(path: str | os.PathLike, dataset: Dataset, found: Fingerprint) -> None:
+    """Writes a PNG 1280 px wide of at most 20 examples, atomically; the folder must exist.
 
-    Of a volume it shows the middle slice.
+    A volume is shown by its middle slice.
     """
-    chosen = choose(dataset, COLUMNS * ROWS)
+    chosen = select_examples(dataset, COLUMNS * ROWS)
     records = list(dataset.records([dataset.index.names[row] for row in chosen]))
     height = _cell_height(records)
     legend = _legend(found)
@@ -38,7 +38,9 @@ def write_sheet(path: str | os.PathLike, dataset: Dataset, found: Description) -
     top = MARGIN + TITLE + LINE * len(legend) + MARGIN
     sheet = Image.new("RGB", (WIDTH, top + rows * (height + 2 * LINE + MARGIN)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, MARGIN), f"{found.title}: {len(records)} of {found.n_images:,} {found.noun}", INK, _font(18))
+    draw.text(
+        (MARGIN, MARGIN), f"{found.title}: {len(records)} of {found.n_images:,} {found.words.unit}", INK, _font(18)
+    )
     _draw_legend(draw, legend, dict(zip(dataset.facts.classes, dataset.facts.colours, strict=True)))
     for i, record in enumerate(records):
         row, column = divmod(i, COLUMNS)
@@ -50,7 +52,7 @@ def write_sheet(path: str | os.PathLike, dataset: Dataset, found: Description) -
 
 
 def overlay(record: Record, colours: Sequence[RGB], box: tuple[int, int]) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The picture in the middle of a box of so many rows and columns, its structures tinted and outlined."""
+    """The picture centred in a box of so many rows and columns, its structures tinted and outlined."""
     picture, labels = record.picture(), record.picture_labels()
     scale = min(box[0] / picture.shape[0], box[1] / picture.shape[1])
     rows, columns = (max(1, round(n * scale)) for n in picture.shape)
@@ -65,7 +67,7 @@ def overlay(record: Record, colours: Sequence[RGB], box: tuple[int, int]) -> UIn
 def _tint(
     grey: UInt8[np.ndarray, "h w"], labels: UInt8[np.ndarray, "h w"], colours: Sequence[RGB]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Structures in a part of their colour, their innermost pixels in all of it; the background as it is."""
+    """Structures tinted in their colour, their borders opaque; the background unchanged."""
     around = np.ones((3, 3), np.uint8)
     border = cv2.dilate(labels, around) != cv2.erode(labels, around)
     share = np.where(labels == 0, 0.0, np.where(border, 1.0, FILL))[..., None]
@@ -74,13 +76,13 @@ def _tint(
 
 
 def _cell_height(records: Sequence[Record]) -> int:
-    """Of the median shape, within half and one and a quarter of the width."""
+    """Height of a picture by the median aspect, within 0.5 and 1.25 times the width."""
     aspects = [height / width for height, width in (record.picture().shape for record in records)]
     return round(CELL * float(np.clip(np.median(aspects), 0.5, 1.25)))
 
 
-def _legend(found: Description) -> list[list[tuple[str, str]]]:
-    """Lines of (class, words), as many in a line as there is room for."""
+def _legend(found: Fingerprint) -> list[list[tuple[str, str]]]:
+    """Lines of (class, words), as many per line as fit."""
     if not found.n_labelled:
         return [[("", "no image is labelled")]]
     lines: list[list[tuple[str, str]]] = [[]]
@@ -117,7 +119,7 @@ def _draw_caption(draw: ImageDraw.ImageDraw, record: Record, group: str, corner:
 
 
 def _shortened(words: str, font: ImageFont.FreeTypeFont) -> str:
-    """The words, their middle left out until they fit below a picture."""
+    """The words, shortened in the middle until they fit below a picture."""
     kept = len(words)
     short = words
     while font.getlength(short) > CELL:
@@ -127,5 +129,5 @@ def _shortened(words: str, font: ImageFont.FreeTypeFont) -> str:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with Matplotlib: Pillow's own has no letter beyond ASCII."""
+    """The font that comes with Matplotlib: Pillow's own has ASCII only."""
     return ImageFont.truetype(str(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)

@@ -1,16 +1,14 @@
-"""A description as lines for a terminal."""
+"""The fingerprint as lines for a terminal."""
 
 from collections.abc import Iterator, Sequence
 
-from input_pipeline.fingerprint.description import Class, Description
-from input_pipeline.fingerprint.spread import Spread
+from input_pipeline.fingerprint.dataset_fingerprint import Class, Fingerprint, Spread
 
 MOST_GROUPS = 8  # in one line
-AXES = {2: ("rows", "columns"), 3: ("slices", "rows", "columns")}
 
 
-def lines(found: Description) -> list[str]:
-    """Counts, sizes and grey values, a table of the classes, then what to beware of."""
+def lines(found: Fingerprint) -> list[str]:
+    """Counts, sizes and grey values, a table of the classes, then warnings and notes."""
     rows = [*_counts(found), *_geometry(found), *_intensity(found)]
     text = [f"{found.title} ({found.version})", *(f"{label:11}{words}" for label, words in rows)]
     if found.n_labelled:
@@ -19,11 +17,13 @@ def lines(found: Description) -> list[str]:
     return text + ([""] if remarks else []) + remarks
 
 
-def _counts(found: Description) -> Iterator[tuple[str, str]]:
+def _counts(found: Fingerprint) -> Iterator[tuple[str, str]]:
     unlabelled = found.n_images - found.n_labelled
-    yield found.noun, f"{found.n_images:,}: {found.n_labelled:,} labelled, {unlabelled:,} unlabelled"
+    yield found.words.unit, f"{found.n_images:,}: {found.n_labelled:,} labelled, {unlabelled:,} unlabelled"
     several = found.n_images > found.n_subjects
-    each = f"{_range(found.images_a_subject)} {found.noun} each" if several else f"one {found.noun[:-1]} each"
+    each = (
+        f"{_range(found.images_a_subject)} {found.words.unit} each" if several else f"one {found.words.unit[:-1]} each"
+    )
     partly = f"; {found.n_labelled_subjects:,} with labels" if 0 < found.n_labelled_subjects < found.n_subjects else ""
     yield "subjects", f"{found.n_subjects:,}, {each}{partly}"
     if found.groups:
@@ -32,24 +32,23 @@ def _counts(found: Description) -> Iterator[tuple[str, str]]:
         yield "groups", ", ".join(some + more)
 
 
-def _geometry(found: Description) -> Iterator[tuple[str, str]]:
+def _geometry(found: Fingerprint) -> Iterator[tuple[str, str]]:
     sizes, spacing = found.sizes, found.spacing
-    yield "size", f"{_axes(sizes.axes, found.dims)} px"
+    yield "size", f"{_axes(sizes.axes, found.words.axes)} px"
     if sizes.n_distinct > 1:
         commonest, share = " × ".join(map(str, sizes.commonest)), _percent(sizes.n_commonest / found.n_images)
         yield "", f"{sizes.n_distinct:,} different sizes; {share} are {commonest}"
-    if not spacing.n_known:
+    if spacing.axes_mm is None or spacing.anisotropy is None:
         yield "spacing", "unknown"
         return
     known = "known for all" if spacing.n_known == found.n_images else f"known for {spacing.n_known:,}"
     square = spacing.anisotropy.maximum < 1.0005
-    even = "square pixels" if found.dims == 2 else "cubic voxels"
-    shape = even if square else f"longest side {_range(spacing.anisotropy)} times the shortest"
-    yield "spacing", f"{_axes(spacing.axes_mm, found.dims)} mm"
+    shape = found.words.even if square else f"longest side {_range(spacing.anisotropy)} times the shortest"
+    yield "spacing", f"{_axes(spacing.axes_mm, found.words.axes)} mm"
     yield "", f"{known}; {shape}"
 
 
-def _intensity(found: Description) -> Iterator[tuple[str, str]]:
+def _intensity(found: Fingerprint) -> Iterator[tuple[str, str]]:
     for number, channel in enumerate(found.intensity, 1):
         label = "intensity" if len(found.intensity) == 1 else f"channel {number}"
         black = f"{_percent(channel.black)} black; the rest has"
@@ -57,12 +56,12 @@ def _intensity(found: Description) -> Iterator[tuple[str, str]]:
         values = " / ".join(f"{value:,}" for value in channel.percentiles.values())
         yield "", f"percentiles {' / '.join(channel.percentiles)}: {values}"
     if found.n_sampled < found.n_images:
-        yield "", f"of {found.n_sampled:,} {found.noun} drawn at random"
+        yield "", f"of {found.n_sampled:,} {found.words.unit} drawn at random"
 
 
-def _table(found: Description) -> list[str]:
-    unit, power = ("px", "mm²") if found.dims == 2 else ("voxels", "mm³")
-    head = ["class", "of all pixels", "shown by", "", f"{unit}: median (5 – 95 %)", f"{power}: median (5 – 95 %)"]
+def _table(found: Fingerprint) -> list[str]:
+    extents = [f"{unit}: median (5 – 95 %)" for unit in (found.words.pixel, found.words.extent)]
+    head = ["class", "of all pixels", "shown by", "", *extents]
     rows = [head, *(_row(each) for each in found.classes)]
     if all(each.extent_mm is None for each in found.classes):
         rows = [row[:-1] for row in rows]
@@ -79,25 +78,26 @@ def _align(cell: str, width: int, column: int) -> str:
 
 def _row(each: Class) -> list[str]:
     extents = ["—" if extent is None else _middle(extent) for extent in (each.extent_px, each.extent_mm)]
-    return [each.name, _percent(each.share), f"{each.n_images:,}", _percent(each.presence), *extents]
+    share, presence = each.share or 0.0, each.presence or 0.0  # there is no table where nothing is labelled
+    return [each.name, _percent(share), f"{each.n_images:,}", _percent(presence), *extents]
 
 
 def _middle(spread: Spread) -> str:
     return f"{_number(spread.median)} ({_number(spread.p5)} – {_number(spread.p95)})"
 
 
-def _axes(spreads: Sequence[Spread], dims: int) -> str:
-    return ", ".join(f"{name} {_range(spread)}" for name, spread in zip(AXES[dims], spreads, strict=True))
+def _axes(spreads: Sequence[Spread], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {_range(spread)}" for name, spread in zip(names, spreads, strict=True))
 
 
 def _range(spread: Spread) -> str:
-    """The extremes, and the median between; one number where they agree."""
+    """Minimum, maximum and median; one number where they agree."""
     low, middle, high = map(_number, (spread.minimum, spread.median, spread.maximum))
     return low if low == high else f"{low} – {high} (median {middle})"
 
 
 def _percent(share: float) -> str:
-    """Three digits at most, and no 0 % or 100 % of what is not none or all."""
+    """At most three digits; 0 % and 100 % are exact."""
     if share in (0.0, 1.0):
         return f"{share:.0%}".replace("%", " %")
     if share < 0.001:
@@ -106,5 +106,5 @@ def _percent(share: float) -> str:
 
 
 def _number(value: float) -> str:
-    """Three significant digits of a fraction; whole numbers as they are."""
+    """Three significant digits of a fraction; whole numbers in full."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""Image files of any format as frames: PNG, JPEG, BMP, TIFF, NIfTI, DICOM."""
+"""Readers of image files: PNG, JPEG, BMP, TIFF, NIfTI, DICOM."""
 
 from input_pipeline.formats.files import KIND_OF, SUFFIXES, read, stem
 from input_pipeline.formats.stack import Stack, to_8_bits

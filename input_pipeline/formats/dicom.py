@@ -1,4 +1,4 @@
-"""DICOM files, of one frame or more. Tags and their units: DICOM PS3.3, C.7.6.3, C.8.5.5 and C.11.1."""
+"""Reader of DICOM files, of one frame or more. Tags and units: DICOM PS3.3, C.7.6.3, C.8.5.5 and C.11.1."""
 
 import io
 import warnings
@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from input_pipeline.formats.raster import check_size
-from input_pipeline.formats.stack import Stack, known_spacing
+from input_pipeline.formats.stack import Stack, spacing_or_unknown
 
 END_OF_PREAMBLE = 132
 MAX_INFLATED = 2**28  # bytes
@@ -32,7 +32,7 @@ CENTIMETRES, TISSUE_2D = 3, 1  # codes of an ultrasound region's units and forma
 
 
 class TooLargeError(ValueError):
-    """In words that follow the name of the file."""
+    """The file inflates to too many bytes; its words follow the name of the file."""
 
 
 def is_dicom(data: bytes) -> bool:
@@ -67,7 +67,7 @@ def read_dicom(data: bytes) -> Stack:
 
 
 def _check_inflated(data: bytes) -> None:
-    """pydicom inflates a deflated file whole, before its header tells of a size."""
+    """Raises TooLargeError for a deflated file that inflates too far: pydicom inflates it before it reads a size."""
     file = io.BytesIO(data)
     file.seek(END_OF_PREAMBLE)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
@@ -79,7 +79,7 @@ def _check_inflated(data: bytes) -> None:
 
 
 def _check_length(dicom: Dataset) -> None:
-    """Raises ValueError if pixels that are not compressed are more than the header tells, but for one byte to even."""
+    """Raises ValueError if uncompressed pixels are more than the header says, but for one byte of padding."""
     syntax = dicom.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)
     if syntax not in UNCOMPRESSED:
         return
@@ -88,7 +88,7 @@ def _check_length(dicom: Dataset) -> None:
     except Exception as error:  # whatever a damaged value raises
         raise ValueError("is damaged or cut off") from error
     if excess > 1:
-        raise ValueError("has more pixels than its header tells")
+        raise ValueError("has more pixels than its header says")
 
 
 def _decode(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
@@ -103,7 +103,7 @@ def _decode(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _missing_decoder(syntax: UID) -> str:
-    """What to do so that files of this transfer syntax can be decoded here; empty if they can."""
+    """How to make files of this transfer syntax readable; empty if they are."""
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
@@ -122,7 +122,7 @@ def _frames(dicom: Dataset, shape: tuple[int, int, int]) -> np.ndarray:
         return _grey(dicom, pixels).reshape(shape)
     colours = (apply_color_lut(pixels, dicom) if has_palette else pixels).reshape(*shape, 3)
     if colours.dtype not in (np.uint8, np.uint16):
-        raise ValueError("no colours")
+        raise ValueError("not colours")
     return np.ascontiguousarray(colours[..., ::-1])  # blue first
 
 
@@ -138,18 +138,18 @@ def _grey(dicom: Dataset, pixels: np.ndarray) -> np.ndarray:
 
 
 def _spacing_mm(dicom: Dataset) -> tuple[float, float]:
-    """Row and column; (0, 0) if the file does not tell."""
+    """Row and column; (0, 0) if the file does not say."""
     shared = dicom.get("SharedFunctionalGroupsSequence") or [Dataset()]
     measures = shared[0].get("PixelMeasuresSequence") or [Dataset()]
     for group in (dicom, measures[0]):
         if group.get("PixelSpacing"):
             row, column = group.PixelSpacing
-            return known_spacing(float(row), float(column))
+            return spacing_or_unknown(float(row), float(column))
     regions = [region for region in dicom.get("SequenceOfUltrasoundRegions") or () if _is_calibrated(region)]
     if not regions:
         return 0.0, 0.0
     largest = max(regions, key=_area)
-    return known_spacing(10 * abs(float(largest.PhysicalDeltaY)), 10 * abs(float(largest.PhysicalDeltaX)))
+    return spacing_or_unknown(10 * abs(float(largest.PhysicalDeltaY)), 10 * abs(float(largest.PhysicalDeltaX)))
 
 
 def _is_calibrated(region: Dataset) -> bool:

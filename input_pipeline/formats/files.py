@@ -1,4 +1,4 @@
-"""Image files by their content: PNG, JPEG, BMP, TIFF, NIfTI, DICOM."""
+"""Reads an image file of any format, which its content tells: PNG, JPEG, BMP, TIFF, NIfTI, DICOM."""
 
 import io
 from pathlib import Path
@@ -60,15 +60,15 @@ def _kind(path: Path, data: bytes) -> str:
     if found not in (None, named):
         raise ValueError(f"is named like {named} but is {found}")
     if found is None and named != "NIfTI":
-        raise ValueError(f"is no {named}")
+        raise ValueError(f"is not a {named} file")
     return named
 
 
 def _kind_of(data: bytes) -> str | None:
-    """By the first bytes; a NIfTI is told by its reader."""
+    """The format by the first bytes; None for a NIfTI, which its reader recognises."""
     if is_dicom(data):
         return "DICOM"
-    starts = {"PNG": PNG, "JPEG": JPEG, "BMP": b"BM", "TIFF": TIFF}
+    starts: dict[str, bytes | tuple[bytes, ...]] = {"PNG": PNG, "JPEG": JPEG, "BMP": b"BM", "TIFF": TIFF}
     return next((kind for kind, start in starts.items() if data.startswith(start)), None)
 
 

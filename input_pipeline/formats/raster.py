@@ -1,4 +1,4 @@
-"""The reader of 8-bit image files. What is cut off or damaged is refused, never silently half read."""
+"""Reader of PNG, JPEG, BMP and TIFF files. A file that is cut off or damaged is an error, never read in part."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ JPEG = b"\xff\xd8\xff"
 TIFF = (b"II*\0", b"MM\0*")
 # Of libjpeg and libpng.
 DAMAGE_PRINTED = (b"Corrupt JPEG data", b"Premature end of JPEG file", b"libpng error")
-_STDERR_LOCK = threading.Lock()  # the process has but one
+_STDERR_LOCK = threading.Lock()  # there is one stderr per process
 END_OF_JPEG = b"\xff\xd9"
 MAX_PIXELS = 100_000_000
 # Tags of a TIFF directory (TIFF 6.0, section 8 and 15).
@@ -38,7 +38,7 @@ STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES = 273, 279, 324, 325
 def read_grey(path: str | os.PathLike) -> UInt8[np.ndarray, "h w"]:
     """The grey values of an image file: PNG, JPEG, BMP, TIFF. See `decode_grey`.
 
-    Raises UserError, naming the file, if it is empty, no image, damaged or cut off, or deeper than 8 bits.
+    Raises UserError, naming the file, if it is empty, not an image, damaged or cut off, or deeper than 8 bits.
     """
     try:
         return decode_grey(Path(path).read_bytes())
@@ -65,10 +65,10 @@ def to_grey(image: np.ndarray) -> np.ndarray:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The pixels of an image file's bytes as deep as they are: [h w], or [h w 3|4] with blue first.
+    """The pixels of an image file's bytes in their own depth: [h w], or [h w 3|4] with blue first.
 
-    Raises ValueError, in words that follow the name of the file, if it is empty, no image, damaged or cut off, or if
-    its header tells of more than `MAX_PIXELS`, which no decoder then sees.
+    Raises ValueError, in words that follow the name of the file, if it is empty, not an image, damaged or cut off, or
+    if its header says more than `MAX_PIXELS`: such a file is not decoded.
     """
     if not data:
         raise ValueError("is empty")
@@ -90,7 +90,7 @@ def decode(data: bytes) -> np.ndarray:
 
 @contextlib.contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """It prints about files that it refuses; the refusal itself is told in one line."""
+    """Silences OpenCV, which prints about files that it refuses: the error is one line."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield
@@ -100,8 +100,10 @@ def _silent_opencv() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _captured_stderr() -> Iterator[list[bytes]]:
-    """What C libraries print meanwhile; it is in the list at the end. They make an image of a damaged JPEG and tell
-    of the damage nowhere else."""
+    """What C libraries print inside the block; it is in the list at the end.
+
+    libjpeg and libpng decode a damaged file to an image and report the damage nowhere else.
+    """
     printed: list[bytes] = []
     with _STDERR_LOCK, tempfile.TemporaryFile() as file:
         own = os.dup(2)
@@ -123,7 +125,7 @@ def check_size(shape: Sequence[int]) -> None:
 
 
 def _size(data: bytes) -> tuple[int, ...]:
-    """Width and height by the header alone; nothing if it is that of no image."""
+    """Width and height by the header alone; () if it is not the header of an image."""
     if data.startswith(TIFF):
         tags = _tiff_tags(data)
         return tags[WIDTH], tags[LENGTH]
@@ -132,14 +134,14 @@ def _size(data: bytes) -> tuple[int, ...]:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 return image.size
-        except Image.DecompressionBombError:  # a PNG tells its size in its first chunk
+        except Image.DecompressionBombError:  # the size of a PNG is in its first chunk
             return struct.unpack_from(">II", data, 16) if data.startswith(PNG) else (MAX_PIXELS, 2)
         except (OSError, SyntaxError, ValueError):
             return ()
 
 
 def _tiff_tags(data: bytes) -> Mapping[int, Any]:
-    """Pillow does not open every TIFF that OpenCV decodes, but reads the directory of any."""
+    """The tags of a TIFF's directory. Pillow reads that of any TIFF, also of those that only OpenCV decodes."""
     tags = ImageFileDirectory_v2(data[:8])
     stream = io.BytesIO(data)
     stream.seek(tags.next)
@@ -150,7 +152,7 @@ def _tiff_tags(data: bytes) -> Mapping[int, Any]:
 
 
 def _is_whole_tiff(data: bytes) -> bool:
-    """OpenCV prints about a part of a TIFF, or fills it up with black."""
+    """Whether a TIFF has all its strips or tiles: OpenCV fills missing ones with black."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of Pillow, when the directory is cut off
@@ -164,7 +166,7 @@ def _is_whole_tiff(data: bytes) -> bool:
 
 
 def _is_whole(data: bytes) -> bool:
-    """Whether a PNG or JPEG goes on to its end: of a part, their libraries make an image and print a warning."""
+    """Whether a PNG, JPEG or TIFF is complete: their libraries decode a part of one to an image, with a warning."""
     if data.startswith(PNG):
         return b"IEND" in _sound_chunks(data)
     if data.startswith(JPEG):

@@ -1,4 +1,4 @@
-"""What is in an image file of any format: frames or slices, the size of a pixel, where it lies in space."""
+"""The content of an image file of any format: frames or slices, pixel size, affine."""
 
 import dataclasses
 import math
@@ -8,15 +8,15 @@ from jaxtyping import Real, UInt8
 
 from input_pipeline.formats.raster import to_grey
 
-PERCENTILES = (0.5, 99.5)  # black and white of images deeper than 8 bits
+PERCENTILES = (0.5, 99.5)  # that become black and white in images deeper than 8 bits
 
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    """One frame or more, as deep as the file has them."""
+    """One frame or more, in the bit depth of the file."""
 
     frames: np.ndarray  # [n h w], or [n h w 3|4] with blue first
-    is_volume: bool = False  # frames have a number each, also if there is but one
+    is_volume: bool = False  # frames are numbered, even a single one
     spacing_mm: tuple[float, float] = (0.0, 0.0)  # row, column; 0 is unknown
     affine: Real[np.ndarray, "4 4"] | None = None
 
@@ -36,17 +36,17 @@ class Stack:
         return to_8_bits(np.stack([to_grey(frame) for frame in self.frames]))
 
 
-def known_spacing(row_mm: float, column_mm: float) -> tuple[float, float]:
-    """Both as they are, or (0, 0) where the file holds what can be no size of a pixel."""
+def spacing_or_unknown(row_mm: float, column_mm: float) -> tuple[float, float]:
+    """Both unchanged, or (0, 0), unknown, where one is not a positive finite number."""
     return (row_mm, column_mm) if 0 < row_mm < math.inf and 0 < column_mm < math.inf else (0.0, 0.0)
 
 
 def to_8_bits(pixels: np.ndarray) -> UInt8[np.ndarray, "..."]:
-    """8-bit values as they are; others from their robust minimum (0) to their robust maximum (255), or all 0."""
+    """8-bit values unchanged; others scaled from percentile 0.5 (0) to 99.5 (255) and clipped, all 0 if all equal."""
     if pixels.dtype == np.uint8:
         return pixels
     low, high = np.percentile(pixels, PERCENTILES)
-    if high <= low:  # nearly all of one value: what stands out is all there is
+    if high <= low:  # nearly all pixels have one value: the others are what the image shows
         low, high = float(pixels.min()), float(pixels.max())
     scaled = (pixels.astype(np.float32) - low) / max(high - low, np.finfo(np.float32).tiny)
     return np.rint(255 * np.clip(scaled, 0, 1)).astype(np.uint8)

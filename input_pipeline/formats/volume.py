@@ -1,7 +1,7 @@
-"""NIfTI volumes in one orientation, read whole or refused, and label maps as files in that of another.
+"""NIfTI volumes reoriented to one orientation, and label maps written in the orientation of another file.
 
 Arrays are [d h w]: d runs from the subject's right to its left, h from the head to the feet, and w from front to back.
-So a slice array[i] is sagittal, upright, and looks to the left.
+So a slice array[i] is sagittal, upright, and faces left.
 """
 
 import dataclasses
@@ -11,12 +11,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from jaxtyping import Float, Float32, Shaped, UInt8, UInt16
+from nibabel.affines import voxel_sizes
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from input_pipeline.formats.nifti import load
 
-AXES = ("L", "I", "P")  # where the three indices grow to: left, inferior, posterior
-PERCENTILES = (0.1, 99.9)  # black and white of an image
+AXES = ("L", "I", "P")  # directions of the three axes: left, inferior, posterior
+PERCENTILES = (0.1, 99.9)  # that become black and white
 SAME_MM = 1e-3
 
 
@@ -29,8 +30,8 @@ class Volume:
 
     @property
     def spacing_mm(self) -> Float32[np.ndarray, "3"]:
-        """By array axis."""
-        return nibabel.affines.voxel_sizes(self.affine).astype(np.float32)
+        """Voxel size by array axis."""
+        return voxel_sizes(self.affine).astype(np.float32)
 
     def lies_as(self, other: "Volume") -> bool:
         """Whether both have the same voxels in space."""
@@ -39,13 +40,16 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Raises ValueError, in words that follow the name of the file, if it is damaged, cut off or no volume of finite
-    grey values; one of too many voxels is refused by its header alone."""
+    """Reads a NIfTI volume and reorients it.
+
+    Raises ValueError, in words that follow the name of the file, if it is damaged, cut off or not a volume of finite
+    grey values. A file of too many voxels is refused by its header, before any is read.
+    """
     found = load(path, (3,))
     if not np.isfinite(found.values).all():
         raise ValueError("has values that are not finite (NaN or infinity)")
     if not np.isfinite(found.affine).all() or np.isnan(io_orientation(found.affine)).any():
-        raise ValueError("has an affine that places its voxels nowhere in space")
+        raise ValueError("has an affine that is not finite or not invertible")
     turned = _turned(nibabel.Nifti1Image(found.values, found.affine, dtype=found.values.dtype))
     return Volume(np.ascontiguousarray(turned.dataobj), np.diag([found.in_mm] * 3 + [1]) @ turned.affine)
 
@@ -55,21 +59,22 @@ def _turned(image: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
 
 
 def to_16_bits(voxels: Shaped[np.ndarray, "d h w"]) -> UInt16[np.ndarray, "d h w"]:
-    """Intensities from the 0.1 percentile (0) to the 99.9 percentile (65535) of the voxels that are not 0, clipped.
+    """Intensities scaled from percentile 0.1 (0) to 99.9 (65535) of the voxels that are not 0, and clipped.
 
     Raises ValueError, in words that follow the name of the file, if these are all equal.
     """
     inside = voxels[voxels != 0]
     low, high = np.percentile(inside, PERCENTILES) if inside.size else (0.0, 0.0)
     if high <= low:
-        raise ValueError("shows nothing: its voxels are all equal")
+        raise ValueError("is empty: its voxels are all equal")
     scaled = (voxels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
     return np.rint(65535 * np.clip(scaled, 0, 1)).astype(np.uint16)
 
 
 def labels_file(labels: UInt8[np.ndarray, "d h w"], volume: Volume, like: Path) -> bytes:
-    """Class ids of `volume`, which was read from `like`, as a .nii.gz with the axes, place and unit of that file."""
+    """Class ids of `volume`, which was read from `like`, as .nii.gz with the axes, affine and unit of that file."""
     stored = nibabel.load(like)
+    assert isinstance(stored, nibabel.Nifti1Image), "read_volume has read it"
     turn = ornt_transform(axcodes2ornt(AXES), io_orientation(stored.affine))
     turned = nibabel.Nifti1Image(labels, volume.affine, dtype=np.uint8).as_reoriented(turn)
     image = nibabel.Nifti1Image(np.asarray(turned.dataobj), stored.affine, dtype=np.uint8)

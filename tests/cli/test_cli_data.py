@@ -136,7 +136,7 @@ def test_an_audit_of_a_split_by_images_names_the_subjects_that_leak(data_dir, tm
     assert cv2.imread(str(tmp_path / "out" / "audit.png")) is not None
 
 
-def test_a_split_is_dealt_by_a_published_protocol(tmp_path, capsys):
+def test_a_split_is_made_by_a_published_protocol(tmp_path, capsys):
     hc18_dummy(tmp_path / "raw", n_subjects=20)
     assert data(tmp_path / "data", "prepare", "hc18", "--source", tmp_path / "raw") == 0
     out = tmp_path / "splits.json"

@@ -8,7 +8,7 @@ import pytest
 from fetal_jax.core.types import UserError
 from fetal_jax.inference.inferers import Square, Tiles
 from fetal_jax.inference.segmenter import Segmenter
-from input_pipeline.letterbox import Geometry
+from input_pipeline.letterbox import Letterbox
 
 
 def volume(*shape):
@@ -27,7 +27,7 @@ def test_an_image_is_one_square_and_comes_back_through_its_geometry():
     view = Square(image, size=16, blur=0, intensity="unit")
     (net,) = view.inputs()
     assert (view.n_inputs, net.shape) == (1, (16, 16, 1))
-    np.testing.assert_array_equal(view.to_native([net]), Geometry.fit((20, 30), 16).probs_to_native(net))
+    np.testing.assert_array_equal(view.to_native([net]), Letterbox.fit((20, 30), 16).probs_to_native(net))
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (20, 9, 17), (5, 12, 3)])

@@ -257,7 +257,7 @@ def test_deep_files_and_volumes_that_are_cut_off_are_refused(name, model, folder
     ("content", "what"),
     [
         (b"", "is empty"),
-        (b"not an image", "is no PNG"),
+        (b"not an image", "is not a PNG file"),
         (b"\x89PNG\r\n\x1a\n cut off", "is damaged or cut off"),
     ],
 )

@@ -84,7 +84,8 @@ def test_every_fault_is_found(found):
 
 def test_json_holds_everything(found):
     fields = json.loads(found.to_json())
-    assert fields.keys() == {field.name for field in dataclasses.fields(Audit)} | {"rules"}
+    assert fields.keys() == {field.name for field in dataclasses.fields(Audit)} | {"format", "rules"}
+    assert fields["format"] == 1
     assert fields["version"] == "made:1.0.0"
     assert fields["exact"][0] == {"names": ["a1", "c1"], "subjects": ["a", "c"], "across_subjects": True}
     assert fields["masks"][1] == {

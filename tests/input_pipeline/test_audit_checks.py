@@ -89,7 +89,7 @@ def test_structures_share_out_the_foreground(labels):
     found = measure_structures(labels)
     assert set(found) == set(np.unique(labels)) - {0}
     assert sum(s.pixels for s in found.values()) == (labels > 0).sum()
-    assert all(1 <= s.pieces <= s.pixels and 0 <= s.on_frame <= s.pixels for s in found.values())
+    assert all(1 <= s.components <= s.pixels and 0 <= s.on_frame <= s.pixels for s in found.values())
     assert found == {k: found[k] for k in measure_structures(labels[::-1, ::-1])}
 
 

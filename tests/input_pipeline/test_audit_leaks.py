@@ -119,6 +119,13 @@ def test_the_split_of_a_run_is_read(tmp_path):
     assert read_parts(write(tmp_path / "splits.json", fields)) == {part: tuple(names) for part, names in parts.items()}
 
 
+def test_a_split_of_a_newer_format_is_refused(tmp_path):
+    fields = {"format": 1, "parts": {"train": ["a1"], "test": ["c1"]}}
+    assert read_parts(write(tmp_path / "splits.json", fields)) == {"train": ("a1",), "test": ("c1",)}
+    with pytest.raises(UserError, match=r"splits\.json: is of format 2, .*: install a newer fetal_jax$"):
+        read_parts(write(tmp_path / "splits.json", fields | {"format": 2}))
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -133,8 +140,8 @@ def test_the_split_of_a_run_is_read(tmp_path):
         ("split.csv", "name,part\n"),
     ],
 )
-def test_a_file_that_is_no_split_is_one_line(tmp_path, name, content):
-    with pytest.raises(UserError, match=rf"{name}: not a split .*: write .* as JSON, or CSV") as error:
+def test_a_file_that_is_not_a_split_is_one_line(tmp_path, name, content):
+    with pytest.raises(UserError, match=rf"{name}: is not a split .*: write .* as JSON, or CSV") as error:
         read_parts(write(tmp_path / name, content))
     assert "\n" not in str(error.value)
 

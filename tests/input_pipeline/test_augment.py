@@ -1,5 +1,4 @@
-"""The published augmentations: exactly 32 and 8, one transform for image, labels and weights, no image
-bent."""
+"""The published augmentations: exactly 32 and 8, the same transform of image, labels and weights, no distortion."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the two programs about augmentation say: the verdict by hand, the ratios by hand."""
+"""The two programs about augmentation: the verdict and the ratios, by hand."""
 
 import numpy as np
 import pytest

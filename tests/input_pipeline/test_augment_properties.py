@@ -1,4 +1,4 @@
-"""What holds of every transform, whatever the sample: shapes, types, ids, black, and its generator."""
+"""Properties of every transform on any sample: shapes, types, ids, black, and its generator."""
 
 import dataclasses
 

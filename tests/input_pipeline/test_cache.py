@@ -1,9 +1,9 @@
-"""What is expensive is read once, within its memory, by however many threads."""
+"""The in-memory cache: items are read once, within its memory, by any number of threads."""
 
 import threading
 import time
 
-from input_pipeline.cache import Once
+from input_pipeline.cache import MemoryCache
 
 
 def counting(n_bytes=10, memory=100, delay=0.0):
@@ -14,7 +14,7 @@ def counting(n_bytes=10, memory=100, delay=0.0):
         reads.append(i)
         return [i]
 
-    return Once(read, lambda item: n_bytes, memory), reads
+    return MemoryCache(read, lambda item: n_bytes, memory), reads
 
 
 def test_an_item_is_read_when_it_is_first_asked_for_and_kept():

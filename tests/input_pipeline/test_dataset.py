@@ -11,8 +11,8 @@ from input_pipeline import builders
 from input_pipeline.builders.fetal_phantom import FACTS, FetalPhantom
 from input_pipeline.builders.fetal_phantom.builder import frame_of
 from input_pipeline.builders.folder.dummy import dummy_data
-from input_pipeline.dataset import Dataset, NetImages, default_data_dir, describe_all, prepare, select
-from input_pipeline.letterbox import Geometry
+from input_pipeline.dataset import Dataset, NetImages, default_data_dir, list_datasets, prepare, select
+from input_pipeline.letterbox import Letterbox
 
 TINY = "fetal_phantom/tiny"
 
@@ -82,7 +82,7 @@ def test_records_come_in_the_order_asked_for(whole):
 
 
 def test_what_is_prepared_is_listed(data_dir):
-    lines = {line.split()[0]: line for line in describe_all(data_dir)}
+    lines = {line.split()[0]: line for line in list_datasets(data_dir)}
     assert sorted(lines) == sorted(builders.all_names())
     assert "24 images" in lines[TINY]
     assert "not prepared" in lines["hc18/training"]
@@ -99,10 +99,10 @@ def test_prepared_data_has_its_place(monkeypatch, tmp_path):
 def test_images_at_network_size_are_fitted_with_their_labels(whole):
     images = NetImages(whole, whole.names[:3], 32)
     record, item = whole[whole.names[1]], images[1]
-    geometry = Geometry.fit((96, 128), 32)
-    np.testing.assert_array_equal(item["image"], geometry.image_to_net(record.image))
-    np.testing.assert_array_equal(item["labels"], geometry.labels_to_net(record.labels))
-    np.testing.assert_array_equal(item["weights"], geometry.weights())
+    letterbox = Letterbox.fit((96, 128), 32)
+    np.testing.assert_array_equal(item["image"], letterbox.image_to_net(record.image))
+    np.testing.assert_array_equal(item["labels"], letterbox.labels_to_net(record.labels))
+    np.testing.assert_array_equal(item["weights"], letterbox.weights())
     assert len(images) == 3
     assert (item["image"].dtype, item["labels"].dtype, item["weights"].dtype) == (np.uint8, np.uint8, np.float32)
     assert (item["image"][item["weights"] == 0] == 0).all()

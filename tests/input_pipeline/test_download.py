@@ -324,10 +324,10 @@ def test_only_https_is_asked_but_on_this_machine(serve):
 
 
 BAD_RECORDS = {
-    "no files": ({"files": None}, "is no record as Zenodo writes them"),
-    "a list": ([], "is no record as Zenodo writes them"),
+    "no files": ({"files": None}, "is not a record as Zenodo writes them"),
+    "a list": ([], "is not a record as Zenodo writes them"),
     "empty": ({"files": []}, r"has no file \*, only none"),
-    "no checksum": ({"files": [{"key": "a", "size": 1, "links": {"self": "x"}}]}, "is no record"),
+    "no checksum": ({"files": [{"key": "a", "size": 1, "links": {"self": "x"}}]}, "is not a record"),
     "climbing": ({"key": "../a"}, "file name"),
     "hidden": ({"key": ".bashrc"}, "file name"),
     "size": ({"size": "12"}, "size"),
@@ -350,11 +350,11 @@ def test_a_record_that_makes_no_sense_is_refused(bad, serve, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_an_answer_that_is_no_json_is_refused(serve, tmp_path):
+def test_an_answer_that_is_not_json_is_refused(serve, tmp_path):
     server = serve({})
     record = Record(7, base_url=f"{server.url}/api/files")
     server.files["7"] = b"<html>"
-    with pytest.raises(UserError, match=r"/api/files/7: answers with something else than JSON"):
+    with pytest.raises(UserError, match=r"/api/files/7: the answer is not JSON"):
         download(record, tmp_path / "data", patience=AT_ONCE)
 
 
@@ -563,8 +563,9 @@ def test_an_interrupt_while_unpacking_leaves_nothing_and_the_next_call_does_it_a
 
 KILLED = """
 import os, signal, sys
-from input_pipeline.download import Record, archive, download, progress
-cls, name = {"unpacking": (archive.Extractor, "_write"), "fetching": (progress.Progress, "at")}[sys.argv[1]]
+from tqdm import tqdm
+from input_pipeline.download import Record, archive, download
+cls, name = {"unpacking": (archive.Extractor, "_write"), "fetching": (tqdm, "update")}[sys.argv[1]]
 method = getattr(cls, name)
 def die(*args):
     method(*args)
@@ -619,7 +620,7 @@ def test_two_downloads_into_one_folder_do_not_meet(serve, tmp_path, monkeypatch)
 
     monkeypatch.setattr(Extractor, "add", interfere)
     download(server.record(), folder, patience=AT_ONCE)
-    words = "another download into it is going on: wait for it and run the command again"
+    words = "another download into it is running: wait for it and run the command again"
     assert refusals == [f"{tmp_path / 'data.download'}: {words}"] * 2
     assert fetched(folder) == PLANES
     assert names(tmp_path) == ["data"]
@@ -686,10 +687,25 @@ def test_fetal_head_biometry_as_published_is_ready_to_be_read(serve, tmp_path):
     assert server.asked("unannotated") == []
 
 
-def test_progress_is_told_on_a_terminal_only(serve, tmp_path, monkeypatch, capsys):
+def test_a_progress_bar_is_shown_on_a_terminal_only(serve, tmp_path, monkeypatch, capsys):
     server = serve({"data.bin": RANDOM})
     download(server.record(), tmp_path / "quiet", patience=AT_ONCE)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     download(server.record(), tmp_path / "shown", patience=AT_ONCE)
-    assert capsys.readouterr().err.endswith("\rdata.bin: 1 of 1 MB, 100%\n")
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.split("\r")[-1].startswith("data.bin: 100%|")
+
+
+def test_a_marker_of_a_newer_format_is_refused(serve, tmp_path):
+    server, folder = serve({"data.bin": RANDOM}), tmp_path / "data"
+    download(server.record(), folder, patience=AT_ONCE)
+    marker = folder / MARKER
+    note = json.loads(marker.read_text())
+    assert note.pop("format") == 1
+    marker.write_text(json.dumps(note | {"format": 2}))
+    with pytest.raises(UserError, match=r"downloaded\.json: is of format 2, .*: install a newer fetal_jax$"):
+        download(server.record(), folder, patience=AT_ONCE)
+    marker.write_text(json.dumps(note))  # as it was written before there were formats
+    assert download(server.record(), folder, patience=AT_ONCE) == folder

@@ -109,7 +109,7 @@ def test_a_colour_far_off_is_refused_with_its_place(colour):
     rgb[20:80, 20:80] = RGB[BRAIN]
     rgb[33, 44] = colour
     words = ", ".join(map(str, colour))
-    with pytest.raises(ValueError, match=rf"has the colour \({words}\) at row 33, column 44, that is no blend"):
+    with pytest.raises(ValueError, match=rf"has the colour \({words}\) at row 33, column 44, which is not a blend"):
         ids_of(rgb)
 
 

@@ -127,12 +127,12 @@ DAMAGE = {
     "grey mask": (lambda f: draw_mask(f, mask_with(255, 7)), rf"masks/{FIRST}\.png has the value 7, where 0 is"),
     "two scales": (lambda f: draw_mask(f, mask_with(255, 1)), rf"masks/{FIRST}\.png has the value both 1 and 255"),
     "mask alone": (lambda f: draw_mask(f, mask_with(255), "other"), r"masks/other\.png has no image"),
-    "photo": (lambda f: (f / FOLDER / "zz.jpg").write_bytes(b"x"), r"Images/zz\.jpg is no PNG file"),
+    "photo": (lambda f: (f / FOLDER / "zz.jpg").write_bytes(b"x"), r"Images/zz\.jpg is not a PNG file"),
     "mask in TIFF": (
         lambda f: (f / MASKS / f"{FIRST}.png").rename(f / MASKS / f"{FIRST}.tif"),
-        rf"masks/{FIRST}\.tif is no PNG file",
+        rf"masks/{FIRST}\.tif is not a PNG file",
     ),
-    "folder": (lambda f: (f / MASKS / "old.png").mkdir(), r"masks/old\.png is no PNG file"),
+    "folder": (lambda f: (f / MASKS / "old.png").mkdir(), r"masks/old\.png is not a PNG file"),
     "one name twice": (
         lambda f: shutil.copy(f / FOLDER / f"{FIRST}.png", f / FOLDER / f"{FIRST}.PNG"),
         rf"Images/{FIRST}\.png and {FIRST}\.PNG have the same name: restore",
@@ -155,7 +155,7 @@ DAMAGE = {
     ),
     "open quote": (
         lambda f: edit_table(f, f"{FIRST};1;", f'{FIRST};"' + "1" * 140_000),
-        r"_data\.csv: is no table \(field larger than",
+        r"_data\.csv: is not a CSV file \(field larger than",
     ),
     "no name": (lambda f: edit_table(f, f"{FIRST};1;", ";1;"), rf"row 2 has an empty cell in {TABLE}"),
     "no such plane": (

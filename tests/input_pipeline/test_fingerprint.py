@@ -1,4 +1,4 @@
-"""What is told of a dataset: counts, sizes, extents and grey values against numbers worked out by hand."""
+"""The fingerprint of a dataset: counts, sizes, extents and grey values against numbers worked out by hand."""
 
 import json
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fetal_jax.core.types import DatasetFacts
 from input_pipeline.dataset import Dataset, Record
-from input_pipeline.fingerprint import describe
+from input_pipeline.fingerprint import extract_fingerprint
+from input_pipeline.fingerprint.dataset_fingerprint import Spread
 from input_pipeline.fingerprint.intensity import PERCENTILES, intensities
-from input_pipeline.fingerprint.spread import Spread
 from input_pipeline.index import Index
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), *((200, i, 40) for i in range(12)))
@@ -66,7 +66,7 @@ FEW = [
 
 @pytest.fixture(scope="module")
 def found():
-    return describe(Fake(FEW, notes=["a note"]))
+    return extract_fingerprint(Fake(FEW, notes=["a note"]))
 
 
 def test_images_and_subjects_are_counted(found):
@@ -104,7 +104,9 @@ def test_classes_are_measured_where_they_are_shown(found):
 
 
 def test_what_a_class_fills_counts_on_the_square_of_the_longest_side():
-    (_, brain) = describe(Fake([("a", "A", "", (150, 50), (10, 20), UNKNOWN)], ("background", "brain"))).classes
+    (_, brain) = extract_fingerprint(
+        Fake([("a", "A", "", (150, 50), (10, 20), UNKNOWN)], ("background", "brain"))
+    ).classes
     assert brain.of_square.median == 50 / 400
     assert brain.extent_mm is None
 
@@ -121,12 +123,13 @@ def test_cautions_name_what_is_odd(found):
 
 def test_a_sound_dataset_has_no_cautions():
     rows = [(f"{s}{i}", str(s), "", (80, 20), (10, 10), (0.5, 0.5)) for s in range(20) for i in range(2)]
-    assert describe(Fake(rows, ("background", "brain"))).warnings == ()
-    one_each = describe(Fake(rows[::2], ("background", "brain"))).warnings
+    assert extract_fingerprint(Fake(rows, ("background", "brain"))).warnings == ()
+    one_each = extract_fingerprint(Fake(rows[::2], ("background", "brain"))).warnings
     assert len(one_each) == 1
     assert "no two images are of one subject (its rule: a letter)" in one_each[0]
     assert (
-        "only 19 subjects are labelled: a test score will rest on 3" in describe(Fake(rows[2:], ("b", "c"))).warnings[0]
+        "only 19 subjects are labelled: a test score will rest on 3"
+        in extract_fingerprint(Fake(rows[2:], ("b", "c"))).warnings[0]
     )
 
 
@@ -154,12 +157,12 @@ def test_the_summary_says_it_in_lines(found):
 def test_only_a_sample_is_decoded_the_same_at_every_call():
     rows = [(str(i), str(i), "", (100, 0), (10, 10), UNKNOWN) for i in range(50)]
     first, again, other = (Fake(rows, ("background", "brain")) for _ in range(3))
-    assert describe(first, sample=10).n_sampled == 10
-    describe(again, sample=10)
-    describe(other, sample=10, seed=1)
+    assert extract_fingerprint(first, sample=10).n_sampled == 10
+    extract_fingerprint(again, sample=10)
+    extract_fingerprint(other, sample=10, seed=1)
     assert len(set(first.decoded)) == 10
     assert first.decoded == again.decoded != other.decoded
-    assert describe(Fake(rows, ("background", "brain")), sample=500).n_sampled == 50
+    assert extract_fingerprint(Fake(rows, ("background", "brain")), sample=500).n_sampled == 50
 
 
 def test_grey_values_of_a_known_image(found):
@@ -190,7 +193,7 @@ def test_every_channel_has_its_own_grey_values():
 
 def test_volumes_are_described_by_voxel_and_group():
     rows = [(f"v{i}", f"v{i}", "6m" if i else "24m", (48, 16), (4, 4, 4), (2.0, 1.0, 1.0)) for i in range(3)]
-    found = describe(Fake(rows, ("background", "wm")))
+    found = extract_fingerprint(Fake(rows, ("background", "wm")))
     assert found.groups == {"24m": 1, "6m": 2}
     assert found.classes[1].extent_mm.median == 32
     assert found.classes[1].of_square.median == 16 / 64
@@ -203,7 +206,9 @@ def test_volumes_are_described_by_voxel_and_group():
 
 
 def test_nothing_labelled_is_told_in_one_warning():
-    found = describe(Fake([("a1", "A", "", None, (10, 10), (1.0, 1.0)), ("a2", "A", "", None, (10, 10), (1.0, 1.0))]))
+    found = extract_fingerprint(
+        Fake([("a1", "A", "", None, (10, 10), (1.0, 1.0)), ("a2", "A", "", None, (10, 10), (1.0, 1.0))])
+    )
     assert (found.n_pool, found.labelled_a_subject, found.structures) == (2, None, ())
     assert [each.share for each in found.classes] == [None] * 4
     assert len(found.warnings) == 1
@@ -213,7 +218,7 @@ def test_nothing_labelled_is_told_in_one_warning():
 
 def test_the_phantom_is_described_from_its_index(data_dir):
     dataset = Dataset("fetal_phantom/tiny", data_dir)
-    found = describe(dataset, sample=3)
+    found = extract_fingerprint(dataset, sample=3)
     assert (found.n_images, found.n_subjects, found.n_labelled) == (24, 8, 24)
     records = list(dataset.records(dataset.names))
     for class_id, each in enumerate(found.classes):

@@ -8,8 +8,8 @@ from test_fingerprint import COLOURS, UNKNOWN, Fake
 
 from fetal_jax.core.types import UserError
 from input_pipeline.dataset import Dataset, Record
-from input_pipeline.fingerprint import describe, write_sheet
-from input_pipeline.fingerprint.choose import choose
+from input_pipeline.fingerprint import extract_fingerprint, write_sheet
+from input_pipeline.fingerprint.example_selection import select_examples
 from input_pipeline.fingerprint.sheet import CELL, FILL, LINE, MARGIN, PAPER, TITLE, WIDTH, overlay
 
 CLASSES = ("background", "brain", "csp")
@@ -20,11 +20,11 @@ def row(name, subject, *pixels, group=""):
 
 
 def names(dataset, number):
-    return [dataset.index.names[i] for i in choose(dataset, number)]
+    return [dataset.index.names[i] for i in select_examples(dataset, number)]
 
 
 def sheet_of(path, dataset):
-    write_sheet(path, dataset, describe(dataset))
+    write_sheet(path, dataset, extract_fingerprint(dataset))
     return np.array(Image.open(path))
 
 

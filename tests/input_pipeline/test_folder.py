@@ -20,7 +20,7 @@ from input_pipeline.builders.folder.dummy import SHAPE, dummy_data, write_dicom,
 from input_pipeline.builders.folder.masks import class_ids
 from input_pipeline.builders.folder.settings import Settings
 from input_pipeline.builders.folder.source import read_frames, read_source
-from input_pipeline.dataset import Dataset, describe_all
+from input_pipeline.dataset import Dataset, list_datasets
 from input_pipeline.dataset import prepare as prepare_dataset
 from input_pipeline.formats.files import read, stem
 from input_pipeline.formats.stack import Stack, to_8_bits
@@ -355,13 +355,13 @@ DAMAGE = {
         lambda f: rename(f / "images/S01_b.jpg", "S01_b.png"),
         r"S01_b\.png is named like PNG but is JPEG",
     ),
-    "no format": (lambda f: (f / "images/S01_a.png").write_text("hello"), r"S01_a\.png is no PNG"),
+    "no format": (lambda f: (f / "images/S01_a.png").write_text("hello"), r"S01_a\.png is not a PNG file"),
     "no nifti": (
         lambda f: (f / "masks/S03_vol.nii").write_text("hello"),
         r"masks/S03_vol\.nii is damaged, cut off, or",
     ),
     "unknown suffix": (lambda f: (f / "unlabelled/notes.txt").write_text("hello"), r"notes\.txt is of an unknown kind"),
-    "folder inside": (lambda f: (f / "images/S09").mkdir(), r"images/S09 is no file"),
+    "folder inside": (lambda f: (f / "images/S09").mkdir(), r"images/S09 is not a file"),
     "bomb": (
         lambda f: Image.new("1", (20_000, 10_000)).save(f / "images/S01_a.png"),
         r"S01_a\.png has 200 megapixels, more than 100",
@@ -459,7 +459,7 @@ DAMAGE = {
     "no subject": (lambda f: say(f, subject="P([0-9]+)"), r"S01_a\.png has no subject: 'P\(\[0-9\]\+\)' finds none"),
     "no group": (lambda f: say(f, subject="P[0-9]+"), r"dataset\.json: subject is wrong: .* with one group, found 0"),
     "bad pattern": (lambda f: say(f, subject="("), r"dataset\.json: subject is wrong: missing \)"),
-    "no json": (lambda f: (f / "dataset.json").write_text("{"), r"dataset\.json: is no JSON"),
+    "no json": (lambda f: (f / "dataset.json").write_text("{"), r"dataset\.json: is not a JSON file"),
     "unknown key": (
         lambda f: say(f, class_names=[]),
         r"dataset\.json: expected an object with keys of classes, colours",
@@ -540,7 +540,7 @@ def test_several_folders_lie_side_by_side_each_with_its_own_facts(folder, tmp_pa
     prepare_dataset("folder/second", tmp_path / "data", str(folder))
     assert builders.facts("folder", tmp_path / "data").classes == ("background", "foreground")
     assert builders.facts("folder/second", tmp_path / "data").classes == ("background", "brain")
-    listed = [line.split()[0] for line in describe_all(tmp_path / "data")]
+    listed = [line.split()[0] for line in list_datasets(tmp_path / "data")]
     assert [name for name in listed if name.startswith("folder")] == ["folder", "folder/second"]
     with pytest.raises(UserError, match=r"folder/third is not prepared"):
         Dataset("folder/third", tmp_path / "data")

@@ -1,4 +1,4 @@
-"""DICOM files whose pixels are more than their header tells."""
+"""DICOM files whose pixels are more than their header says."""
 
 import numpy as np
 import pytest
@@ -46,5 +46,5 @@ def test_more_pixels_than_the_header_tells_are_refused(is_deflated, path):
         file = dcmread(path)
         file.PixelData = pixels
         file.save_as(path)
-    with pytest.raises(ValueError, match=r"^has more pixels than its header tells$"):
+    with pytest.raises(ValueError, match=r"^has more pixels than its header says$"):
         read(path)

@@ -22,7 +22,7 @@ def write(tmp_path):
 def test_a_file_cut_by_8_bytes_is_refused(write):
     path = write(".nii.gz")
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ValueError, match=r"^is damaged, cut off, or no NIfTI$"):
+    with pytest.raises(ValueError, match=r"^is damaged, cut off, or not a NIfTI file$"):
         read(path)
 
 
@@ -32,7 +32,7 @@ def test_a_flipped_bit_in_gzip_is_refused(place, write):
     data = bytearray(path.read_bytes())
     data[int(place * len(data))] ^= 16
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"^is damaged, cut off, or no NIfTI$"):
+    with pytest.raises(ValueError, match=r"^is damaged, cut off, or not a NIfTI file$"):
         read(path)
 
 
@@ -41,7 +41,7 @@ def test_a_unit_that_is_none_is_refused(write):
     data = bytearray(path.read_bytes())
     data[123] = 7
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"^is damaged, cut off, or no NIfTI$"):
+    with pytest.raises(ValueError, match=r"^is damaged, cut off, or not a NIfTI file$"):
         read(path)
 
 

@@ -1,5 +1,6 @@
 """HC18: outlines become the right masks, and a wrong folder is refused before anything is written."""
 
+import json
 import os
 import shutil
 
@@ -117,9 +118,9 @@ DAMAGE = {
     ),
     "photo": (
         lambda f: (f / FOLDER / "002_HC.png").write_bytes(cv2.imencode(".jpg", np.zeros(SHAPE, np.uint8))[1].tobytes()),
-        r"002_HC\.png is no PNG",
+        r"002_HC\.png is not a PNG file",
     ),
-    "text": (lambda f: (f / FOLDER / "002_HC.png").write_text("hello"), r"002_HC\.png is no PNG"),
+    "text": (lambda f: (f / FOLDER / "002_HC.png").write_text("hello"), r"002_HC\.png is not a PNG file"),
     "cut outline": (
         lambda f: shorten(f / FOLDER / "002_HC_Annotation.png", 90),
         r"002_HC_Annotation\.png is damaged or cut off",
@@ -260,7 +261,7 @@ def test_hc18_alone_is_the_training_set_and_needs_no_test_set(with_test_set, pri
     assert (data_dir / "hc18" / "training" / "1.0.0").is_dir()
     assert dataset.Dataset("hc18", data_dir).subjects == dataset.Dataset("hc18:part=training", data_dir).subjects
     assert set(dataset.Dataset("hc18", data_dir).names) == set(training)
-    lines = [line.split() for line in dataset.describe_all(data_dir) if line.startswith("hc18")]
+    lines = [line.split() for line in dataset.list_datasets(data_dir) if line.startswith("hc18")]
     assert [line[:3] for line in lines] == [["hc18/training", "7", "images"], ["hc18/official_test", "3", "images"]]
 
 
@@ -292,3 +293,16 @@ def test_a_wrong_test_set_is_refused_too(damage, with_test_set, tmp_path):
     with pytest.raises(UserError, match=message):
         prepare(with_test_set[0], tmp_path / "data", "hc18/official_test")
     assert not any((tmp_path / "data").iterdir())
+
+
+def test_metadata_of_a_newer_format_is_refused(tmp_path):
+    dummy_data(tmp_path / "raw")
+    builder = dataset.prepare("hc18", tmp_path / "data", str(tmp_path / "raw"))
+    path = builder.data_path / "metadata.json"
+    fields = json.loads(path.read_text())
+    assert fields.pop("format") == 1
+    path.write_text(json.dumps(fields))  # as it was written before there were formats
+    assert dataset.Dataset("hc18", tmp_path / "data").notes == []
+    path.write_text(json.dumps(fields | {"format": 2}))
+    with pytest.raises(UserError, match=r"metadata\.json: is of format 2, .*: install a newer fetal_jax$"):
+        dataset.Dataset("hc18", tmp_path / "data")

@@ -30,7 +30,7 @@ class TinyImages(common.SourceBuilder):
         super().__init__(source="memory", file_format="array_record", **kwargs)
 
     def read(self, source):
-        return common.Reading(self._examples, [])
+        return common.SourceReport(self._examples, [])
 
     def examples(self, items):
         yield from items

@@ -152,7 +152,7 @@ def test_intensities_go_from_percentile_to_percentile_of_what_is_not_zero():
 def test_values_become_ids_and_others_are_refused():
     np.testing.assert_array_equal(to_class_ids(np.array([[[0.0, 3.0]]]), TISSUES), [[[0, 3]]])
     for value, message in (
-        (4, "has the value 4, which is no class: expected 0, 1, 2, 3"),
+        (4, "has the value 4, which is not a class: expected 0, 1, 2, 3"),
         (1.5, r"has the value 1\.5"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -374,11 +374,15 @@ DAMAGE = {
         lambda f: edit(f / S1 / "T1w.nii.gz", lambda v: np.stack([v, v], -1)),
         r"24m/S001/T1w\.nii\.gz has 4 dimensions: expected 3",
     ),
-    "blank": ("ages", lambda f: edit(f / S1 / "T1w.nii.gz", lambda v: 0 * v), r"T1w\.nii\.gz shows nothing"),
+    "blank": (
+        "ages",
+        lambda f: edit(f / S1 / "T1w.nii.gz", lambda v: 0 * v),
+        r"T1w\.nii\.gz is empty: its voxels are all equal",
+    ),
     "no place": (
         "ages",
         lambda f: patch(f / S1 / "T1w.nii.gz", 280, np.zeros(4, "<f4")),  # the first row of its affine
-        r"T1w\.nii\.gz has an affine that places its voxels nowhere",
+        r"T1w\.nii\.gz has an affine that is not finite or not invertible",
     ),
     "T2w elsewhere": (
         "ages",
@@ -398,12 +402,12 @@ DAMAGE = {
     "no whole labels": (
         "ages",
         lambda f: edit(f / S1 / "labels.nii.gz", with_value(1.25)),
-        r"24m/S001/labels\.nii\.gz has the value 1\.25, which is no class: expected 0, 1, 2, 3",
+        r"24m/S001/labels\.nii\.gz has the value 1\.25, which is not a class: expected 0, 1, 2, 3",
     ),
     "labels of no class": (
         "ages",
         lambda f: edit(f / S1 / "labels.nii.gz", with_value(7)),
-        r"24m/S001/labels\.nii\.gz has the value 7, which is no class",
+        r"24m/S001/labels\.nii\.gz has the value 7, which is not a class",
     ),
     "no age": (
         "ages",
@@ -489,7 +493,7 @@ DAMAGE = {
     "bids value": (
         "bids",
         lambda f: (f / "derivatives/manual/dseg.tsv").write_text("index\tname\n10\tcsf\n20\tgm\n"),
-        r"_dseg\.nii\.gz has the value 30, which is no class: expected 0, 10, 20",
+        r"_dseg\.nii\.gz has the value 30, which is not a class: expected 0, 10, 20",
     ),
     "line break in a name": (
         "ages",
@@ -547,7 +551,7 @@ def test_spaces_around_the_cells_of_a_table_are_no_part_of_them(copy):
     assert ages_of(read_source(folder, FACTS))["sub-02_ses-A"] == ("sub-02", pytest.approx(17.8), "18m")
 
 
-def test_a_missing_modality_is_no_problem_where_the_other_is_asked_for(copy):
+def test_a_missing_modality_is_not_a_problem_where_the_other_is_asked_for(copy):
     folder = copy("ages")
     (folder / S1 / "T2w.nii.gz").unlink()
     assert read_source(folder, FACTS, "T1w").problems == []

@@ -1,4 +1,4 @@
-"""Geometry: aspect, padding, class ids, and that nothing shifts on the way to the network and back."""
+"""Letterbox: aspect, padding, class ids, and that nothing shifts on the way to the network and back."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fetal_jax.core.types import UserError
-from input_pipeline.letterbox import Geometry, resize
+from input_pipeline.letterbox import Letterbox, resize
 
 SIDES = st.integers(1, 300)
 
@@ -26,49 +26,49 @@ def centroid(image):
 
 
 def test_the_aspect_is_kept_and_the_padding_is_centred():
-    geometry = Geometry.fit((540, 800), 256)
-    assert geometry.resized_shape == (173, 256)  # 540 * 256 / 800 = 172.8
-    assert geometry.offset == (41, 0)  # (256 - 173) // 2
-    assert geometry.scale == (173 / 540, 0.32)
+    letterbox = Letterbox.fit((540, 800), 256)
+    assert letterbox.resized_shape == (173, 256)  # 540 * 256 / 800 = 172.8
+    assert letterbox.offset == (41, 0)  # (256 - 173) // 2
+    assert letterbox.scale == (173 / 540, 0.32)
 
 
 def test_padding_has_weight_zero_and_is_black():
-    geometry = Geometry.fit((2, 4), 8)  # doubles to 4x8, two empty rows above and below
+    letterbox = Letterbox.fit((2, 4), 8)  # doubles to 4x8, two empty rows above and below
     expected = np.repeat([0, 0, 1, 1, 1, 1, 0, 0], 8).reshape(8, 8)
-    np.testing.assert_array_equal(geometry.weights(), expected)
-    white = geometry.image_to_net(np.full((2, 4, 3), 255, np.uint8))
+    np.testing.assert_array_equal(letterbox.weights(), expected)
+    white = letterbox.image_to_net(np.full((2, 4, 3), 255, np.uint8))
     np.testing.assert_array_equal(white, expected[..., None].repeat(3, axis=2) * 255)
 
 
 def test_shrinking_averages_areas_and_keeps_the_type():
     image = np.array([[0, 4, 8, 8], [4, 8, 0, 0], [1, 1, 2, 2], [1, 1, 2, 2]], np.uint8)[..., None]
-    small = Geometry.fit((4, 4), 2).image_to_net(image)
+    small = Letterbox.fit((4, 4), 2).image_to_net(image)
     np.testing.assert_array_equal(small[..., 0], [[4, 4], [1, 2]])
     assert small.dtype == np.uint8
 
 
 def test_labels_go_to_the_class_that_covers_most_and_ids_survive():
     labels = np.array([[7, 7, 0, 3], [7, 0, 3, 0], [2, 2, 0, 0], [0, 2, 0, 9]], np.uint8)
-    small = Geometry.fit((4, 4), 2).labels_to_net(labels)
+    small = Letterbox.fit((4, 4), 2).labels_to_net(labels)
     np.testing.assert_array_equal(small, [[7, 0], [2, 0]])  # a tie of 0 and 3 goes to 0
     assert small.dtype == np.uint8
 
 
 def test_spacing_grows_as_pixels_do_and_unknown_stays_unknown():
-    geometry = Geometry.fit((540, 800), 256)
-    spacing_mm = geometry.spacing_to_net(np.full(2, 0.1, np.float32))
+    letterbox = Letterbox.fit((540, 800), 256)
+    spacing_mm = letterbox.spacing_to_net(np.full(2, 0.1, np.float32))
     np.testing.assert_allclose(spacing_mm, [0.1 * 540 / 173, 0.1 / 0.32], rtol=1e-6)
-    np.testing.assert_array_equal(geometry.spacing_to_net(np.zeros(2, np.float32)), [0.0, 0.0])
+    np.testing.assert_array_equal(letterbox.spacing_to_net(np.zeros(2, np.float32)), [0.0, 0.0])
 
 
 @pytest.mark.parametrize("native", [(540, 800), (801, 533), (96, 64), (97, 63)])
 def test_a_disc_stays_where_it_is(native):
     centre, radius = np.array([native[0] * 0.43, native[1] * 0.61]), min(native) * 0.2
-    geometry = Geometry.fit(native, 128)
-    there = geometry.image_to_net(disc(native, centre, radius)[..., None])
-    expected = (centre + 0.5) * geometry.scale - 0.5 + geometry.offset
+    letterbox = Letterbox.fit(native, 128)
+    there = letterbox.image_to_net(disc(native, centre, radius)[..., None])
+    expected = (centre + 0.5) * letterbox.scale - 0.5 + letterbox.offset
     np.testing.assert_allclose(centroid(there[..., 0]), expected, atol=0.02)
-    back = geometry.probs_to_native(there)
+    back = letterbox.probs_to_native(there)
     assert back.shape == (*native, 1)
     np.testing.assert_allclose(centroid(back[..., 0]), centre, atol=0.1)
 
@@ -76,34 +76,34 @@ def test_a_disc_stays_where_it_is(native):
 def test_the_centroid_of_labels_survives_the_round_trip():
     labels = np.zeros((540, 800), np.uint8)
     cv2.ellipse(labels, (430, 260), (170, 120), 25, 0, 360, 1, -1)
-    geometry = Geometry.fit(labels.shape, 256)
-    probs = np.eye(2, dtype=np.float32)[geometry.labels_to_net(labels)]
-    back = geometry.probs_to_native(probs).argmax(axis=-1)
+    letterbox = Letterbox.fit(labels.shape, 256)
+    probs = np.eye(2, dtype=np.float32)[letterbox.labels_to_net(labels)]
+    back = letterbox.probs_to_native(probs).argmax(axis=-1)
     np.testing.assert_allclose(centroid(back), centroid(labels), atol=0.1)
     assert 2 * (back & labels).sum() / (back.sum() + labels.sum()) > 0.99
 
 
 def test_the_identity_changes_nothing():
     rng = np.random.default_rng(0)
-    geometry = Geometry.fit((32, 32), 32)
+    letterbox = Letterbox.fit((32, 32), 32)
     image = rng.integers(0, 256, (32, 32, 3), np.uint8)
     probs = rng.random((32, 32, 9), np.float32)
-    np.testing.assert_array_equal(geometry.image_to_net(image), image)
-    np.testing.assert_array_equal(geometry.probs_to_native(probs), probs)
+    np.testing.assert_array_equal(letterbox.image_to_net(image), image)
+    np.testing.assert_array_equal(letterbox.probs_to_native(probs), probs)
 
 
 @settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, st.integers(1, 64))
 def test_any_shape_goes_there_and_back(height, width, size):
-    geometry = Geometry.fit((height, width), size)
+    letterbox = Letterbox.fit((height, width), size)
     labels = np.full((height, width), 5, np.uint8)
-    there = geometry.labels_to_net(labels)
-    inside = geometry.weights() == 1
+    there = letterbox.labels_to_net(labels)
+    inside = letterbox.weights() == 1
     assert there.shape == (size, size)
     assert inside.any()
     assert (inside.any(axis=1).all()) or (inside.any(axis=0).all())  # one side is filled
     np.testing.assert_array_equal(there, np.where(inside, 5, 0))
-    probs = geometry.probs_to_native(inside[..., None].astype(np.float32))
+    probs = letterbox.probs_to_native(inside[..., None].astype(np.float32))
     np.testing.assert_allclose(probs, np.ones((height, width, 1)), atol=1e-6)  # no padding leaks in
 
 
@@ -115,9 +115,9 @@ def test_many_channels_are_resized_alike():
 
 def test_an_empty_image_is_a_user_error():
     with pytest.raises(UserError, match="0x12"):
-        Geometry.fit((0, 12), 32)
+        Letterbox.fit((0, 12), 32)
 
 
 def test_an_array_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="does not match"):
-        Geometry.fit((10, 12), 32).image_to_net(np.zeros((12, 10, 1), np.uint8))
+        Letterbox.fit((10, 12), 32).image_to_net(np.zeros((12, 10, 1), np.uint8))

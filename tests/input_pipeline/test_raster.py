@@ -1,4 +1,4 @@
-"""Image files: the same grey values whatever the format, and every way of being none."""
+"""Image files: the same grey values in every format, and every damage is an error."""
 
 import io
 import os
@@ -130,7 +130,7 @@ def test_a_tiff_of_cmyk_is_refused(compression):
 
 
 @pytest.mark.parametrize("content", [b"hello", b"\0" * 500, b"BM", b"<html></html>"])
-def test_what_is_no_image_is_refused(tmp_path, content, capfd):
+def test_what_is_not_an_image_is_refused(tmp_path, content, capfd):
     path = tmp_path / "image.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"image\.png is not a readable image: {REMEDY}"):

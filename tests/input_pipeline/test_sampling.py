@@ -96,5 +96,5 @@ def test_smoothing_below_nothing_is_a_user_error(smoothing):
 
 @pytest.mark.parametrize("pixels", [[0, 0], [3, -1]])
 def test_pixels_that_cannot_be_counts_are_a_user_error(pixels):
-    with pytest.raises(UserError, match=r"class_weights cannot be told from the pixels \["):
+    with pytest.raises(UserError, match=r"class_weights cannot be computed from the pixels \["):
         class_weights(np.array(pixels), 0.0)

@@ -1,4 +1,4 @@
-"""Dealing: no subject on two sides, the counts asked for, rare structures everywhere, whatever the order of files."""
+"""Split assignment: no subject in two parts, the requested counts, rare structures in all, in any order of files."""
 
 import dataclasses
 from collections import Counter
@@ -9,27 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fetal_jax.core.types import UserError
-from input_pipeline.split_assignment import Case, make_splits
-from input_pipeline.splits import DEALT, PARTS, Request, Splits
+from input_pipeline.split_assignment import SplitItem, make_splits
+from input_pipeline.splits import ASSIGNED, PARTS, Request, Splits
 
-CASES = [Case(f"{i:03d}_{frame}", f"{i:03d}", True) for i in range(20) for frame in ("HC", "2HC")][:36]
+CASES = [SplitItem(f"{i:03d}_{frame}", f"{i:03d}", True) for i in range(20) for frame in ("HC", "2HC")][:36]
 REQUEST = Request(seed=1, labelled=6, unlabelled=9, validation=3, test=5)
 CSP, LV = "csp", "lv"
 
 
-def split(cases=CASES, **changes):
-    return make_splits(cases, dataclasses.replace(REQUEST, **changes), "hc18")
+def split(items=CASES, **changes):
+    return make_splits(items, dataclasses.replace(REQUEST, **changes), "hc18")
 
 
-def by_name(cases):
-    return {case.name: case for case in cases}
+def by_name(items):
+    return {item.name: item for item in items}
 
 
-def check_every_image_once(splits: Splits, cases):
-    """Every image is in one part, no subject in two of those dealt, and what is learnt or tested has labels."""
-    assert sorted(name for part in PARTS for name in splits.parts[part]) == sorted(case.name for case in cases)
-    splits.check_subjects({case.name: case.subject for case in cases})
-    known = by_name(cases)
+def check_every_image_once(splits: Splits, items):
+    """Every image is in one part, no subject in two of those assigned, and what is trained or tested on has labels."""
+    assert sorted(name for part in PARTS for name in splits.parts[part]) == sorted(item.name for item in items)
+    splits.check_subjects({item.name: item.subject for item in items})
+    known = by_name(items)
     assert all(known[name].labelled for part in ("labelled", "validation", "test") for name in splits.parts[part])
 
 
@@ -40,8 +40,8 @@ shown = st.sets(st.sampled_from([CSP, LV])).map(frozenset)
 def datasets(draw):
     """12 to 40 subjects with 1 to 4 frames each, some without labels; and how many subjects have any."""
     frames = draw(st.lists(st.lists(st.tuples(st.booleans(), shown), min_size=1, max_size=4), min_size=12, max_size=40))
-    cases = [Case(f"{s}_{f}", str(s), *case) for s, group in enumerate(frames) for f, case in enumerate(group)]
-    return cases, len({case.subject for case in cases if case.labelled})
+    items = [SplitItem(f"{s}_{f}", str(s), *item) for s, group in enumerate(frames) for f, item in enumerate(group)]
+    return items, len({item.subject for item in items if item.labelled})
 
 
 @st.composite
@@ -56,22 +56,22 @@ def requests(draw, n_subjects):
 @settings(max_examples=80, deadline=None)
 @given(st.data(), datasets())
 def test_counts_are_exact_subjects_disjoint_and_order_does_not_matter(data, dataset):
-    cases, n_subjects = dataset
+    items, n_subjects = dataset
     request = Request(*data.draw(requests(n_subjects)))
-    if not all(any(word in case.shows and case.labelled for case in cases) for word in request.stratify):
+    if not all(any(word in item.shows and item.labelled for item in items) for word in request.stratify):
         request = dataclasses.replace(request, stratify=())
     if n_subjects == 0:
         with pytest.raises(UserError, match=r"none of .* has labels"):
-            make_splits(cases, request)
+            make_splits(items, request)
         return
-    splits = make_splits(cases, request)
-    assert {part: splits.n_images[part] for part in DEALT} == request.wanted()
-    check_every_image_once(splits, cases)
-    assert make_splits(data.draw(st.permutations(cases)), request) == splits
+    splits = make_splits(items, request)
+    assert {part: splits.n_images[part] for part in ASSIGNED} == request.wanted()
+    check_every_image_once(splits, items)
+    assert make_splits(data.draw(st.permutations(items)), request) == splits
 
 
 def test_the_hash_is_stable():
-    """A golden value: a change would deal every published split anew."""
+    """A golden value: a change would reassign every published split."""
     assert split().hash == "861647f93d61a904889f3719ad6fa4e984199a0c9870b03ea79a609186474728"
 
 
@@ -82,9 +82,9 @@ def test_another_seed_is_another_split():
 
 @pytest.mark.parametrize("stratify", [(), (CSP, LV)])
 def test_held_out_images_do_not_depend_on_how_many_are_trained_on(stratify):
-    cases = [dataclasses.replace(c, shows=frozenset([CSP, LV][: i % 3])) for i, c in enumerate(CASES)]
+    items = [dataclasses.replace(c, shows=frozenset([CSP, LV][: i % 3])) for i, c in enumerate(CASES)]
     few, many, rest = (
-        split(cases, stratify=stratify, labelled=labelled, unlabelled=unlabelled)
+        split(items, stratify=stratify, labelled=labelled, unlabelled=unlabelled)
         for labelled, unlabelled in ((2, 0), (12, 10), (-1, 0))
     )
     for other in (many, rest):
@@ -94,8 +94,8 @@ def test_held_out_images_do_not_depend_on_how_many_are_trained_on(stratify):
 
 
 def test_surplus_frames_of_a_subject_are_unused():
-    cases = [Case(name, name[0], True) for name in ("a1", "a2", "a3", "b1")]
-    splits = split(cases, labelled=1, unlabelled=0, validation=0, test=1)
+    items = [SplitItem(name, name[0], True) for name in ("a1", "a2", "a3", "b1")]
+    splits = split(items, labelled=1, unlabelled=0, validation=0, test=1)
     (held_out,), (trained_on,) = splits.parts["test"], splits.parts["labelled"]
     assert {held_out, trained_on} == {"a1", "b1"}
     assert splits.parts["unused"] == ("a2", "a3")
@@ -103,31 +103,31 @@ def test_surplus_frames_of_a_subject_are_unused():
 
 
 def test_images_without_labels_are_only_ever_unlabelled():
-    cases = [dataclasses.replace(case, labelled=i < 20) for i, case in enumerate(CASES)]
-    splits = split(cases, labelled=10, test=6, validation=2, unlabelled=16)
-    check_every_image_once(splits, cases)
-    assert {case.name for case in cases[20:]} & set(splits.parts["unlabelled"])
+    items = [dataclasses.replace(item, labelled=i < 20) for i, item in enumerate(CASES)]
+    splits = split(items, labelled=10, test=6, validation=2, unlabelled=16)
+    check_every_image_once(splits, items)
+    assert {item.name for item in items[20:]} & set(splits.parts["unlabelled"])
 
 
 def test_minus_one_takes_all_that_the_others_leave():
-    cases = [dataclasses.replace(case, labelled=i < 20) for i, case in enumerate(CASES)]
+    items = [dataclasses.replace(item, labelled=i < 20) for i, item in enumerate(CASES)]
     even = {"validation": 2, "test": 6}  # all subjects have two frames: none is left over
-    both = split(cases, labelled=-1, unlabelled=-1, **even)
+    both = split(items, labelled=-1, unlabelled=-1, **even)
     assert both.n_images == {"labelled": 12, "unlabelled": 16, **even, "unused": 0}
-    pool = split(cases, labelled=4, unlabelled=-1, **even)
+    pool = split(items, labelled=4, unlabelled=-1, **even)
     assert pool.n_images == {"labelled": 4, "unlabelled": 24, **even, "unused": 0}
     # A number is met first: `labelled` gets what 10 unlabelled images leave.
-    number = split(cases, labelled=-1, unlabelled=10, **even)
+    number = split(items, labelled=-1, unlabelled=10, **even)
     assert number.n_images["unlabelled"] == 10
     assert 0 < number.n_images["labelled"] < 12
     assert number.parts["test"] == both.parts["test"]
 
 
 def test_a_manifest_counts_what_each_part_shows():
-    cases = [dataclasses.replace(c, labelled=i < 30, shows=frozenset([CSP][: i % 2])) for i, c in enumerate(CASES)]
-    splits = split(cases, stratify=(CSP,), unlabelled=-1)
+    items = [dataclasses.replace(c, labelled=i < 30, shows=frozenset([CSP][: i % 2])) for i, c in enumerate(CASES)]
+    splits = split(items, stratify=(CSP,), unlabelled=-1)
     assert splits.request == dataclasses.replace(REQUEST, stratify=(CSP,), unlabelled=-1)
-    showing = {case.name for case in cases if case.labelled and case.shows}
+    showing = {item.name for item in items if item.labelled and item.shows}
     assert splits.showing == {CSP: {part: len(showing & set(splits.parts[part])) for part in PARTS}}
     assert sum(splits.showing[CSP].values()) == 15
     assert Splits.from_json(splits.to_json()) == splits
@@ -138,27 +138,27 @@ def bound(members: int, subjects: int, strata: int) -> float:
     return 2 * (1 + members / subjects * (strata - 2)) if strata > 1 else 0
 
 
-def strata_of(cases):
+def strata_of(items):
     """The structures that each subject with labels shows."""
     strata = {}
-    for case in cases:
-        if case.labelled:
-            strata[case.subject] = strata.get(case.subject, frozenset()) | case.shows
+    for item in items:
+        if item.labelled:
+            strata[item.subject] = strata.get(item.subject, frozenset()) | item.shows
     return strata
 
 
 @settings(max_examples=80, deadline=None)
 @given(datasets(), st.integers(0, 2**31), st.sampled_from(["images", "percent", "folds"]))
 def test_every_stratum_has_its_share_of_every_part(dataset, seed, kind):
-    cases, n_subjects = dataset
-    cases = [*cases, *(Case(f"x{i}_0", f"x{i}", True, frozenset([CSP, LV])) for i in range(12))]
+    items, n_subjects = dataset
+    items = [*items, *(SplitItem(f"x{i}_0", f"x{i}", True, frozenset([CSP, LV])) for i in range(12))]
     requests = {
         "images": Request(seed, n_subjects // 4 + 1, 0, n_subjects // 5, n_subjects // 4, "images", (CSP, LV)),
         "percent": Request(seed, 40, 0, 30, 30, "percent", (CSP, LV)),
         "folds": Request(seed, 60, 0, 40, 0, "percent", (CSP, LV), folds=3, fold=seed % 3),
     }
-    splits = make_splits(cases, requests[kind])
-    strata, subject_of = strata_of(cases), {case.name: case.subject for case in cases}
+    splits = make_splits(items, requests[kind])
+    strata, subject_of = strata_of(items), {item.name: item.subject for item in items}
     whole = Counter(strata.values())
     for part in ("labelled", "test") if kind == "folds" else ("labelled", "validation", "test"):
         members = {subject_of[name] for name in splits.parts[part]}
@@ -171,13 +171,13 @@ def test_every_stratum_has_its_share_of_every_part(dataset, seed, kind):
 @settings(max_examples=60, deadline=None)
 @given(datasets(), st.integers(0, 2**31), st.integers(2, 5))
 def test_folds_test_every_labelled_image_once(dataset, seed, n_folds):
-    cases, n_subjects = dataset
+    items, n_subjects = dataset
     if n_subjects < 4 * n_folds:
         return
-    labelled = {case.name for case in cases if case.labelled}
-    folds = [make_splits(cases, Request(seed, 1, 0, 1, 0, folds=n_folds, fold=fold)) for fold in range(n_folds)]
+    labelled = {item.name for item in items if item.labelled}
+    folds = [make_splits(items, Request(seed, 1, 0, 1, 0, folds=n_folds, fold=fold)) for fold in range(n_folds)]
     for fold in folds:
-        check_every_image_once(fold, cases)
+        check_every_image_once(fold, items)
         # Two cuts, each within half the frames of a subject.
         assert abs(fold.n_images["test"] - len(labelled) / n_folds) <= 4
     tested = [name for fold in folds for name in fold.parts["test"]]
@@ -186,34 +186,34 @@ def test_folds_test_every_labelled_image_once(dataset, seed, n_folds):
 
 
 def test_with_folds_percentages_are_of_the_rest():
-    cases = [Case(f"{i}", f"{i}", True) for i in range(50)]
-    splits = make_splits(cases, Request(0, 75, 0, 25, 0, "percent", folds=5, fold=4))
+    items = [SplitItem(f"{i}", f"{i}", True) for i in range(50)]
+    splits = make_splits(items, Request(0, 75, 0, 25, 0, "percent", folds=5, fold=4))
     assert splits.n_images == {"labelled": 30, "unlabelled": 0, "validation": 10, "test": 10, "unused": 0}
 
 
 @settings(max_examples=60, deadline=None)
 @given(datasets(), st.integers(0, 2**31), st.sampled_from([(70, 0, 15, 15), (40, 20, 20, 20), (25, 0, 25, 25)]))
 def test_percentages_are_met_to_a_subject(dataset, seed, shares):
-    cases, _ = dataset
-    labelled = {case.name for case in cases if case.labelled}
+    items, _ = dataset
+    labelled = {item.name for item in items if item.labelled}
     if len(labelled) * min(filter(None, shares)) <= 400:
         return  # a part could be less than the 4 frames of a subject
-    splits = make_splits(cases, Request(seed, *shares, unit="percent"))
-    check_every_image_once(splits, cases)
+    splits = make_splits(items, Request(seed, *shares, unit="percent"))
+    check_every_image_once(splits, items)
     for part, share in zip(("labelled", "unlabelled", "validation", "test"), shares, strict=True):
         assert abs(len(labelled & set(splits.parts[part])) - len(labelled) * share / 100) <= 4
     if sum(shares) == 100:
         assert not labelled & set(splits.parts["unused"])
-    with_labels = strata_of(cases)
-    assert {case.name for case in cases if case.subject not in with_labels} <= set(splits.parts["unlabelled"])
+    with_labels = strata_of(items)
+    assert {item.name for item in items if item.subject not in with_labels} <= set(splits.parts["unlabelled"])
 
 
 def test_percentages_by_hand():
-    alike = [Case(f"{i}", f"{i}", True) for i in range(20)]
+    alike = [SplitItem(f"{i}", f"{i}", True) for i in range(20)]
     splits = make_splits(alike, Request(3, 70, 0, 15, 15, "percent"))
     assert splits.n_images == {"labelled": 14, "unlabelled": 0, "validation": 3, "test": 3, "unused": 0}
     # Of 1 + 9 images either subject is 4 from half, and half is nearer to it than to no one.
-    uneven = [Case(f"a{i}", "a", True) for i in range(9)] + [Case("b0", "b", True)]
+    uneven = [SplitItem(f"a{i}", "a", True) for i in range(9)] + [SplitItem("b0", "b", True)]
     firsts = set()
     for seed in range(8):
         splits = make_splits(uneven, Request(seed, 50, 0, 0, 50, "percent"))
@@ -226,11 +226,11 @@ def test_percentages_by_hand():
 
 
 def test_trans_cerebellum_150_40_10_and_200_unlabelled():
-    cases = [Case(f"{i:03d}", f"p{i % 310}", True) for i in range(400)]
-    cases += [Case(f"x{i}", f"q{i}", False) for i in range(100)]
-    splits = make_splits(cases, Request(0, labelled=150, unlabelled=200, validation=10, test=40))
-    assert {part: splits.n_images[part] for part in DEALT} == splits.request.wanted()
-    check_every_image_once(splits, cases)
+    items = [SplitItem(f"{i:03d}", f"p{i % 310}", True) for i in range(400)]
+    items += [SplitItem(f"x{i}", f"q{i}", False) for i in range(100)]
+    splits = make_splits(items, Request(0, labelled=150, unlabelled=200, validation=10, test=40))
+    assert {part: splits.n_images[part] for part in ASSIGNED} == splits.request.wanted()
+    check_every_image_once(splits, items)
 
 
 def trans_thalamic(seed=0):
@@ -239,13 +239,13 @@ def trans_thalamic(seed=0):
     csp, lv = (set(rng.choice(1565, n, replace=False).tolist()) for n in (584, 505))
     subjects = rng.permutation([*range(1100), *rng.integers(0, 1100, 465)]).tolist()
     shows = [frozenset([*([CSP] if i in csp else []), *([LV] if i in lv else [])]) for i in range(1565)]
-    return [Case(f"{i:04d}", f"{subjects[i]}", True, shows[i]) for i in range(1565)]
+    return [SplitItem(f"{i:04d}", f"{subjects[i]}", True, shows[i]) for i in range(1565)]
 
 
 def test_trans_thalamic_70_15_15_stratified():
-    cases = trans_thalamic()
-    splits = make_splits(cases, Request(0, 70, 0, 15, 15, "percent", (CSP, LV)))
-    check_every_image_once(splits, cases)
+    items = trans_thalamic()
+    splits = make_splits(items, Request(0, 70, 0, 15, 15, "percent", (CSP, LV)))
+    check_every_image_once(splits, items)
     assert splits.n_images["unused"] == 0
     for part, share in (("labelled", 0.70), ("validation", 0.15), ("test", 0.15)):
         assert abs(splits.n_images[part] - share * 1565) <= 3
@@ -255,13 +255,13 @@ def test_trans_thalamic_70_15_15_stratified():
 
 
 def test_stratified_test_parts_show_rare_structures_more_evenly():
-    cases = list({case.subject: case for case in trans_thalamic()}.values())  # an image a subject
-    rare = sum(CSP in case.shows for case in cases) / len(cases)
+    items = list({item.subject: item for item in trans_thalamic()}.values())  # one image per subject
+    rare = sum(CSP in item.shows for item in items) / len(items)
 
     def spread(stratify):
-        known, off = by_name(cases), []
+        known, off = by_name(items), []
         for seed in range(8):
-            test = make_splits(cases, Request(seed, 70, 0, 15, 15, "percent", stratify)).parts["test"]
+            test = make_splits(items, Request(seed, 70, 0, 15, 15, "percent", stratify)).parts["test"]
             off.append(sum(CSP in known[name].shows for name in test) - rare * len(test))
         return np.std(off)
 
@@ -275,17 +275,17 @@ BY_AGE = Request(0, labelled=18, unlabelled=-1, validation=0, test=5, labelled_g
 def by_age(longitudinal=False):
     """Four ages, 25 subjects of each; longitudinal: the same 25, seen four times."""
     return [
-        Case(f"{age}_{i:02d}", f"{i}" if longitudinal else f"{age}_{i}", True, group=age)
+        SplitItem(f"{age}_{i:02d}", f"{i}" if longitudinal else f"{age}_{i}", True, group=age)
         for age in AGES
         for i in range(25)
     ]
 
 
 def test_infants_by_age():
-    cases = by_age()
-    splits = make_splits(cases, BY_AGE)
-    check_every_image_once(splits, cases)
-    known = by_name(cases)
+    items = by_age()
+    splits = make_splits(items, BY_AGE)
+    check_every_image_once(splits, items)
+    known = by_name(items)
     groups = {part: Counter(known[name].group for name in splits.parts[part]) for part in PARTS}
     assert groups["test"] == dict.fromkeys(AGES, 5)
     assert groups["labelled"] == {"24m": 18}
@@ -294,19 +294,19 @@ def test_infants_by_age():
 
 
 def test_a_subject_seen_at_several_ages_goes_to_one_part():
-    cases = by_age(longitudinal=True)
-    splits = make_splits(cases, BY_AGE)
-    check_every_image_once(splits, cases)
+    items = by_age(longitudinal=True)
+    splits = make_splits(items, BY_AGE)
+    check_every_image_once(splits, items)
     assert splits.n_subjects == {"labelled": 18, "unlabelled": 2, "validation": 0, "test": 5, "unused": 18}
     assert splits.n_images == {"labelled": 18, "unlabelled": 8, "validation": 0, "test": 20, "unused": 54}
 
 
 def test_folds_by_age_test_every_age():
-    cases = by_age()
+    items = by_age()
     folds = [
-        make_splits(cases, dataclasses.replace(BY_AGE, labelled=10, test=0, folds=5, fold=fold)) for fold in range(5)
+        make_splits(items, dataclasses.replace(BY_AGE, labelled=10, test=0, folds=5, fold=fold)) for fold in range(5)
     ]
-    known = by_name(cases)
+    known = by_name(items)
     for fold in folds:
         ages = Counter(known[name].group for name in fold.parts["test"])
         assert set(ages) == set(AGES)
@@ -317,19 +317,19 @@ def test_folds_by_age_test_every_age():
 
 def test_heads_200_test_images_by_subject_and_the_rest_labelled():
     subjects = [f"{i:03d}" for i in range(806)] + [f"{i:03d}" for i in range(193)]  # 999 files of 806 subjects
-    cases = [Case(f"{subject}_{i}", subject, True) for i, subject in enumerate(subjects)]
-    splits = make_splits(cases, Request(0, labelled=-1, unlabelled=0, validation=0, test=200))
-    check_every_image_once(splits, cases)
+    items = [SplitItem(f"{subject}_{i}", subject, True) for i, subject in enumerate(subjects)]
+    splits = make_splits(items, Request(0, labelled=-1, unlabelled=0, validation=0, test=200))
+    check_every_image_once(splits, items)
     assert splits.n_images["test"] == 200
     assert splits.n_images["labelled"] == 799 - splits.n_images["unused"]
     assert splits.n_images["unused"] <= 1
 
 
-RARE = [Case(f"{i}", f"{i}", i < 5, frozenset([CSP] if i % 2 else [LV]), "ab"[i % 2]) for i in range(10)]
+RARE = [SplitItem(f"{i}", f"{i}", i < 5, frozenset([CSP] if i % 2 else [LV]), "ab"[i % 2]) for i in range(10)]
 
 
 @pytest.mark.parametrize(
-    ("cases", "changes", "message"),
+    ("items", "changes", "message"),
     [
         (CASES, {"test": 40}, r"split\.test asks for 40 images but only 36 are left for it: there are 36 images"),
         (CASES, {"unlabelled": 99}, r"split\.unlabelled asks for 99 .* split\.labelled = 6, split\.unlabelled = 99"),
@@ -358,6 +358,6 @@ RARE = [Case(f"{i}", f"{i}", i < 5, frozenset([CSP] if i % 2 else [LV]), "ab"[i 
         ([*CASES, CASES[0]], {}, "'000_HC' occurs twice"),
     ],
 )
-def test_what_the_dataset_does_not_have_is_a_user_error(cases, changes, message):
+def test_what_the_dataset_does_not_have_is_a_user_error(items, changes, message):
     with pytest.raises(UserError, match=message):
-        split(cases, **changes)
+        split(items, **changes)

@@ -31,10 +31,26 @@ def test_json_keeps_everything(tmp_path):
     assert Splits.load(tmp_path / "splits.json") == splits
     assert [path.name for path in tmp_path.iterdir()] == ["splits.json"]
     fields = json.loads(splits.to_json())
-    assert list(fields) == ["dataset", "seed", "hash", "request", "n_images", "n_subjects", "showing", "parts"]
+    assert list(fields) == [
+        "format",
+        "dataset",
+        "seed",
+        "hash",
+        "request",
+        "n_images",
+        "n_subjects",
+        "showing",
+        "parts",
+    ]
     assert fields["hash"] == splits.hash
     assert fields["request"]["labelled_groups"] == ["24m"]
     assert fields["n_images"] == {"labelled": 2, "unlabelled": 1, "validation": 0, "test": 1, "unused": 1}
+
+
+def test_a_manifest_of_a_newer_format_is_refused(tmp_path):
+    (tmp_path / "splits.json").write_text(manifest().to_json().replace('"format": 1', '"format": 2'))
+    with pytest.raises(UserError, match=r"splits\.json: is of format 2, .* a split up to format 1: install a newer"):
+        Splits.load(tmp_path / "splits.json")
 
 
 def test_a_manifest_of_before_requests_were_kept_is_read():
@@ -59,8 +75,8 @@ def test_an_edited_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"parts": 3}', manifest().to_json().replace('"fold":', '"flod":')])
-def test_a_file_that_is_no_split_is_refused(text):
-    with pytest.raises(UserError, match=r"splits\.json: not a split"):
+def test_a_file_that_is_not_a_split_is_refused(text):
+    with pytest.raises(UserError, match=r"splits\.json: is not a split.*: delete the file to assign the images again$"):
         Splits.from_json(text)
 
 

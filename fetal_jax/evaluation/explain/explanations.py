@@ -16,7 +16,7 @@ from fetal_jax.evaluation.explain.target import Saliency, predicted_labels, pred
 from fetal_jax.inference.apply import network_input
 from fetal_jax.inference.segmenter import ModelCard
 from fetal_jax.models import build_model
-from input_pipeline.letterbox import Geometry
+from input_pipeline.letterbox import Letterbox
 
 METHODS = ("grad_cam", "guided_grad_cam", "occlusion", "attention")
 GRAD_CAMS = METHODS[:2]  # methods that look at one layer
@@ -64,7 +64,7 @@ class Explainer:
         `labels` is the reference, on which concentration is measured; without it that is on the prediction. Only
         the image counts, not the padding that fills the network's square. Raises UserError for an unknown class.
         """
-        card, geometry = self._card, Geometry.fit(image.shape[:2], self._card.size)
+        card, geometry = self._card, Letterbox.fit(image.shape[:2], self._card.size)
         net = network_input(image, card.size, card.blur, card.intensity)
         predicted = np.asarray(predicted_labels(self._model, self._variables, net))
         frame = geometry.weights() > 0

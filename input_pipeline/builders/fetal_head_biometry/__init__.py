@@ -1,4 +1,4 @@
-"""Large Fetal Head Biometry, heads with CSP and lateral ventricles, from a folder as published. See README.md."""
+"""Large Fetal Head Biometry, heads with CSP and lateral ventricles, from a folder as published; see README.md."""
 
 from input_pipeline.builders.fetal_head_biometry.builder import FACTS, FetalHeadBiometry
 

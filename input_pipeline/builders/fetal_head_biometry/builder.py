@@ -25,7 +25,7 @@ FACTS = DatasetFacts(
         "Alzubaidi M, Agus M, Makhlouf M, Anver F, Alyafei K, Househ M. Large-scale annotation dataset for fetal head "
         "biometry in ultrasound images. Data in Brief 51: 109708, 2023. doi:10.5281/zenodo.8265464"
     ),
-    spacing="unknown: the published sizes do not say of which copy of an image",
+    spacing="unknown: the published sizes do not say to which copy of an image they belong",
 )
 CSP_FACTS = dataclasses.replace(
     FACTS,
@@ -38,7 +38,7 @@ BRAIN, LV = CLASSES.index("brain"), CLASSES.index("lv")
 
 @dataclasses.dataclass
 class HeadConfig(common.Config):
-    """Which plane, and whether lateral ventricles are a class of their own or brain."""
+    """Configures the plane, and whether lateral ventricles are a class of their own or brain."""
 
     plane: str = PLANES[0]
     has_lv: bool = True
@@ -47,8 +47,8 @@ class HeadConfig(common.Config):
 def _configs(plane: str) -> list[HeadConfig]:
     name = plane.replace("-", "_")
     both = HeadConfig(name=name, options={"plane": plane, "variant": "csp_lv"}, facts=FACTS, plane=plane)
-    csp = {"options": {"plane": plane, "variant": "csp"}, "facts": CSP_FACTS, "plane": plane}
-    return [both, HeadConfig(name=f"{name}_csp", has_lv=False, **csp)]
+    options = {"plane": plane, "variant": "csp"}
+    return [both, HeadConfig(name=f"{name}_csp", options=options, facts=CSP_FACTS, plane=plane, has_lv=False)]
 
 
 class FetalHeadBiometry(common.SourceBuilder):
@@ -58,7 +58,7 @@ class FetalHeadBiometry(common.SourceBuilder):
     BUILDER_CONFIGS: ClassVar = [config for plane in PLANES for config in _configs(plane)]
     EXTRA: ClassVar = {"repaired_pixels": np.int32, "published_pixel_mm": np.float32}
 
-    def read(self, source: Path) -> common.Reading:
+    def read(self, source: Path) -> common.SourceReport:
         return read_source(source, self.builder_config.plane)
 
     def examples(self, items: list[Head]) -> Iterator[dict[str, Any]]:
@@ -70,7 +70,9 @@ class FetalHeadBiometry(common.SourceBuilder):
                 "image": read_grey(head.image),
                 "labels": labels,
                 "labelled": True,
-                "spacing_mm": np.zeros(2, np.float32),  # the published sizes do not say of which copy of the image
+                "spacing_mm": np.zeros(
+                    2, np.float32
+                ),  # the published sizes do not say to which copy of the image they belong
                 "subject": head.subject,
                 "name": head.name,
                 "repaired_pixels": np.int32(head.repaired_pixels),

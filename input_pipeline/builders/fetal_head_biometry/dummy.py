@@ -1,4 +1,4 @@
-"""A folder like that of Large Fetal Head Biometry, of small made-up heads, for tests and demonstrations."""
+"""Writes a small synthetic folder in the layout of Large Fetal Head Biometry, for tests and demonstrations."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from input_pipeline.builders.fetal_head_biometry.masks import CLASSES
 from input_pipeline.builders.fetal_head_biometry.source import DIVERSE, PUBLISHED
 
 SHAPE = (165, 240)  # a quarter of the published size
-# plane: its folder, the folder of its images, that of its masks, the first plane number in its names, pixel sizes
+# By plane: its folder, the folder of its images, the folder of its masks.
 FOLDERS = {
     "trans-thalamic": ("Trans-thalamic", "Trans-thalamic", "Trans-thalamic-Segmentation"),
     "trans-cerebellum": ("Trans-cerebellum", "Trans-cerebellum", "Trans-cerebellum-Segmentation"),
@@ -20,11 +20,12 @@ TABLES = {plane: f"{names[0]}-Pixel-Size.csv" for plane, names in FOLDERS.items(
 
 
 def dummy_data(folder: str | Path, n_subjects: int = 4, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-    """Writes an image a plane and subject, two for the first; returns the class ids [h w] by plane and name.
+    """Writes one image per plane and subject, two for the first subject; returns class ids [h w] by plane and name.
 
     The masks of the first subject have edges drawn with anti-aliasing; their ids here are those without.
     """
-    folder, rng, ids = Path(folder), np.random.default_rng(seed), {}
+    folder, rng = Path(folder), np.random.default_rng(seed)
+    ids: dict[str, dict[str, np.ndarray]] = {}
     for plane, (top, images, masks) in FOLDERS.items():
         colours, ids[plane] = DIVERSE if plane == "diverse" else PUBLISHED, {}
         for part in (images, f"{masks}/SegmentationClass", f"{masks}/SegmentationObject"):

@@ -1,7 +1,7 @@
-"""Where the images, masks and pixel sizes of one plane lie in a folder as published, unpacked in any of the usual ways.
+"""Finds the images, masks and pixel sizes of one plane in a folder as published, unpacked in any of the usual ways.
 
-Each plane comes as an archive of its own: images of 959 x 661 pixels, copies of the original size, and a dozen exports
-of the annotation, of which the coloured masks are one.
+Each plane is published as an archive of its own: images of 959 x 661 pixels, copies of the original size, and a dozen
+exports of the annotation, one of which are the coloured masks.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ MASKS = re.compile(r"segment|mask")
 EXPORTS = re.compile(
     r"segment|mask|pascal|cityscape|cityspace|gtfine|coco|yolo|camvid|kitti|voc|icdar|labelme|cvat|ade20k"
 )
-ORIGINAL_SIZE = re.compile(r"or[ig]+inal[^a-z]*size")  # as it is spelt there, too
+ORIGINAL_SIZE = re.compile(r"or[ig]+inal[^a-z]*size")  # also as it is misspelt there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,29 +30,31 @@ class Layout:
 
 
 def find_layout(source: Path, plane: str) -> Layout:
-    """The folders of a plane. Raises UserError, one line, if one is missing or there is a choice."""
+    """The folders of a plane. Raises UserError, one line, if one is missing or several fit."""
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; expected the one into which the dataset was unpacked")
     root = _plane_folder(source, plane)
     holders = sorted({path.parent for path in root.rglob("*.png") if not path.name.startswith(".")})
     masks = _one(root, "masks", [folder for folder in holders if _is_masks(folder.relative_to(root))], _is_class_mask)
     others = [folder for folder in holders if not _matches(folder.relative_to(root), EXPORTS, ORIGINAL_SIZE)]
-    images = _one(root, "images", others, lambda folder: _plain(folder.name) == FOLDERS[plane] or "959" in folder.name)
+    images = _one(
+        root, "images", others, lambda folder: _letters(folder.name) == FOLDERS[plane] or "959" in folder.name
+    )
     labelmap = next((path for path in (masks / "labelmap.txt", masks.parent / "labelmap.txt") if path.is_file()), None)
     tables = [path for path in sorted(root.rglob("*.csv")) if re.search(r"pixel[^a-z]*size", path.name.lower())]
     return Layout(images, masks, labelmap, tables[0] if tables else None)
 
 
-def _plain(name: str) -> str:
+def _letters(name: str) -> str:
     return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _plane_folder(source: Path, plane: str) -> Path:
-    """The outermost folder of that name, which may be `source` itself."""
-    if _plain(source.name) == FOLDERS[plane]:
+    """The outermost folder of the plane's name, which may be `source` itself."""
+    if _letters(source.name) == FOLDERS[plane]:
         return source
     folders = [path for depth in ("*", "*/*") for path in sorted(source.glob(depth)) if path.is_dir()]
-    found = next((path for path in folders if _plain(path.name) == FOLDERS[plane]), None)
+    found = next((path for path in folders if _letters(path.name) == FOLDERS[plane]), None)
     if found is None:
         example = "Diverse Fetal Head Images" if plane == "diverse" else plane.capitalize()
         raise UserError(f"{source}: has no folder {example}/: unpack {example}.zip of the dataset there")
@@ -64,13 +66,13 @@ def _matches(relative: Path, *patterns: re.Pattern) -> bool:
 
 
 def _is_masks(relative: Path) -> bool:
-    """Not the masks by instance, which lie beside those by class in the same export."""
-    return _matches(relative, MASKS) and _plain(relative.name) != "segmentationobject"
+    """Whether it holds masks by class, and not those by instance, which are beside them in the same export."""
+    return _matches(relative, MASKS) and _letters(relative.name) != "segmentationobject"
 
 
 def _is_class_mask(folder: Path) -> bool:
-    """In the export of masks rather than in that of PASCAL VOC, which holds them too."""
-    return _plain(folder.name) == "segmentationclass" and bool(MASKS.search(folder.parent.name.lower()))
+    """Whether it is in the export of masks, and not in that of PASCAL VOC, which holds them too."""
+    return _letters(folder.name) == "segmentationclass" and bool(MASKS.search(folder.parent.name.lower()))
 
 
 def _one(root: Path, what: str, folders: Sequence[Path], prefer: Callable[[Path], bool]) -> Path:

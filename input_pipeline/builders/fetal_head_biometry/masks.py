@@ -1,8 +1,8 @@
-"""Coloured masks become class ids, and pixels that drawing has blended at an edge go to the nearer of the two sides.
+"""Converts coloured masks to class ids, and assigns the blended pixels of an edge to the nearer of its two classes.
 
 An edge drawn with anti-aliasing, or a mask that was resized, has pixels on the line between two colours. The nearest of
-all colours is a wrong answer for them: half red and half blue is as near to black. So a blended pixel is compared with
-the lines between pairs of colours, first of colours that both occur without blemish right beside it.
+all colours would be wrong for them: half red and half blue is as near to black. So a blended pixel is compared with the
+lines between pairs of colours, first of those that both occur unblended right beside it.
 """
 
 import itertools
@@ -21,14 +21,14 @@ NO_CLASS = 255
 # Bounds are distances per channel, of 255. A blend of two colours lies on the line between them. Where the background
 # and two pure colours meet, no blend of the three is farther than 64 from a line; grey, white and yellow are 127 away.
 BLEND_BOUND = 64.0
-NOISE_BOUND = 32.0  # from one colour, where none is unblended beside it: what saving as JPEG leaves inside a region
+NOISE_BOUND = 32.0  # from one colour, where none is unblended beside it: the noise of JPEG inside a region
 MAX_SHARE = 0.05  # of all pixels; the edges of a 959 x 661 mask are about 0.01
 
 
 def read_colours(text: str) -> Colours:
     """The colours of a `labelmap.txt` as CVAT writes it: lines `label:red,green,blue:parts:actions`.
 
-    Labels that are no class of ours are left out, classes that it does not name have their published colour. Raises
+    Labels that are not one of CLASSES are left out, classes that it does not name have their published colour. Raises
     ValueError, in words that follow the name of the file, for a line of another form and for colours that are equal.
     """
     colours = dict(PUBLISHED)
@@ -48,10 +48,10 @@ def read_colours(text: str) -> Colours:
 
 
 def decode_mask(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """Red, green and blue of an image file's bytes; a palette counts as the colours it stands for.
+    """Red, green and blue of an image file's bytes; a palette is resolved to its colours.
 
-    Raises ValueError, in words that follow the name of the file, if it is damaged, grey but for black, deeper than 8
-    bits, or transparent anywhere.
+    Raises ValueError, in words that follow the name of the file, if it is damaged, grey (all black is allowed), deeper
+    than 8 bits, or transparent anywhere.
     """
     mask = decode(data)
     if mask.dtype != np.uint8:
@@ -85,13 +85,13 @@ def class_ids(rgb: UInt8[np.ndarray, "h w 3"], colours: Colours) -> tuple[UInt8[
 
 
 def _as_numbers(rgb: np.ndarray) -> np.ndarray:
-    """One number a colour, quicker to compare than three."""
+    """One number per colour, quicker to compare than three."""
     red, green, blue = (rgb[..., i].astype(np.int32) for i in range(3))
     return (red << 16) | (green << 8) | blue
 
 
 def _beside(exact: list[Bool[np.ndarray, "h w"]], off: Bool[np.ndarray, "h w"], size: int) -> Bool[np.ndarray, "n k"]:
-    """Which colours occur, unblended, in the square of that size around each pixel of `off`."""
+    """Whether each colour occurs, unblended, in the square of that size around each pixel of `off`."""
     square = np.ones((size, size), np.uint8)
     return np.stack([cv2.dilate(region.astype(np.uint8), square)[off] > 0 for region in exact], axis=-1)
 
@@ -102,7 +102,7 @@ def _repair(
     around: Bool[np.ndarray, "n k"],
     palette: Int[np.ndarray, "k 3"],
 ) -> UInt8[np.ndarray, " n"]:
-    """The class of each blended pixel by the first rule that gives one; NO_CLASS if none does."""
+    """The class of each blended pixel by the first rule that applies; NO_CLASS if none does."""
     found = np.full(len(pixels), NO_CLASS, np.uint8)
     for distances, candidates in _rules(pixels, near, around, palette):
         best = np.argmin(distances, axis=-1, keepdims=True)
@@ -115,7 +115,7 @@ def _repair(
 
 
 def _rules(pixels, near, around, palette) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Distances to the lines between pairs of colours and the nearer end of each, the surest pairs first."""
+    """Distances to the lines between pairs of colours and the nearer end of each, the most reliable pairs first."""
     pairs = np.array(list(itertools.combinations(range(len(palette)), 2)))
     first, second = palette[pairs[:, 0]], palette[pairs[:, 1]]
     along = second - first
@@ -136,6 +136,8 @@ def _check_repair(rgb: np.ndarray, labels: np.ndarray, off: np.ndarray) -> None:
         row, column = (int(n) for n in wrong[0])
         more = f" and {len(wrong) - 1} more pixels of no class" if len(wrong) > 1 else ""
         colour = tuple(int(value) for value in rgb[row, column])
-        raise ValueError(f"has the colour {colour} at row {row}, column {column}{more}, that is no blend of classes")
+        raise ValueError(
+            f"has the colour {colour} at row {row}, column {column}{more}, which is not a blend of classes"
+        )
     if off.mean() > MAX_SHARE:
         raise ValueError(f"has blended colours in {off.mean():.0%} of its pixels, more than {MAX_SHARE:.0%}")

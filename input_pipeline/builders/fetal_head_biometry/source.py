@@ -1,23 +1,26 @@
-"""One plane of the Large Fetal Head Biometry dataset, every image and mask checked before anything is written."""
+"""Reads one plane of Large Fetal Head Biometry, and checks every image and mask before anything is written."""
 
 import csv
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 
 from fetal_jax.core.types import UserError
-from input_pipeline.builders.common import Reading
+from input_pipeline.builders.common import SourceReport
 from input_pipeline.builders.fetal_head_biometry.layout import Layout, find_layout
 from input_pipeline.builders.fetal_head_biometry.masks import PUBLISHED, Colours, class_ids, decode_mask, read_colours
 from input_pipeline.formats.raster import decode_grey
 
 NAME = re.compile(r"Patient(?P<patient>\d+)_.+|(?P<head>\d{3})_\d*HC")
-DIVERSE: Colours = dict(PUBLISHED) | {"csp": (255, 255, 0)}  # the one plane whose masks have a yellow CSP
+DIVERSE: Colours = dict(PUBLISHED) | {"csp": (255, 255, 0)}  # the only plane whose masks have a yellow CSP
 REMEDY = "restore, correct or remove these files"
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Head:
         return self.image.stem
 
 
-def read_source(source: str | Path, plane: str) -> Reading:
+def read_source(source: str | Path, plane: str) -> SourceReport:
     """The images of one of `layout.PLANES` with their masks, by name.
 
     Raises UserError if the folder does not hold that plane, or its table of colours is wrong.
@@ -54,7 +57,7 @@ def read_source(source: str | Path, plane: str) -> Reading:
             heads.append(_read_head(layout, name, colours, sizes.get(name, 0.0)))
         except ValueError as error:
             problems.append(str(error))
-    return Reading(heads, problems, notes=_notes(heads, plane), remedy=REMEDY)
+    return SourceReport(heads, problems, notes=_notes(heads, plane), remedy=REMEDY)
 
 
 def read_labels(head: Head) -> UInt8[np.ndarray, "h w"]:
@@ -74,7 +77,7 @@ def _colours(layout: Layout, published: Colours) -> Colours:
 
 
 def _names(folder: Path, problems: list[str]) -> set[str]:
-    """Names of PNG files that are not hidden; `problems` tells those that do not fit in a line."""
+    """Names of PNG files that are not hidden; those that cannot be printed go to `problems`."""
     names = {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
     odd = {name for name in names if not name.isprintable()}
     where = sorted(f"{folder.name}/{name}.png" for name in odd)
@@ -88,16 +91,17 @@ def _read_head(layout: Layout, name: str, colours: Colours, pixel_mm: float) -> 
     match = NAME.fullmatch(name)
     if match is None:
         raise ValueError(f"{name}.png is not named like Patient01039_Plane3_2_of_2.png or 010_2HC.png")
-    shape = _named(image.name, lambda: decode_grey(image.read_bytes())).shape
+    shape = _with_file_name(image.name, lambda: decode_grey(image.read_bytes())).shape
     where = f"{mask.parent.name}/{mask.name}"
-    rgb = _named(where, lambda: decode_mask(mask.read_bytes()))
+    rgb = _with_file_name(where, lambda: decode_mask(mask.read_bytes()))
     if rgb.shape[:2] != shape:
         raise ValueError(f"{where} has shape {rgb.shape[:2]}, its image has {shape}")
-    _, repaired = _named(where, lambda: class_ids(rgb, colours))
+    _, repaired = _with_file_name(where, lambda: class_ids(rgb, colours))
     return Head(image, mask, colours, match["patient"] or match["head"], pixel_mm, repaired)
 
 
-def _named(where: str, read):
+def _with_file_name(where: str, read: Callable[[], Result]) -> Result:
+    """The result of `read`; its ValueErrors are prefixed with the name of the file."""
     try:
         return read()
     except ValueError as error:
@@ -105,9 +109,9 @@ def _named(where: str, read):
 
 
 def _pixel_sizes(path: Path | None) -> dict[str, float]:
-    """mm by image name, without those that are unknown: no row has a positive number, or several disagree.
+    """Pixel sizes in mm by image name; without images that have no positive number, or several that disagree.
 
-    The table's headers differ by blanks between planes.
+    The headers of the table differ in blanks between planes.
     """
     if path is None:
         return {}

@@ -1,4 +1,4 @@
-"""The fetal head as ellipses: what a subject is, and the exact class of any point of it.
+"""The fetal head as ellipses: samples a subject, and gives the exact class of any point.
 
 Head coordinates, in mm: the origin is the centre of the skull, x points to the forehead along the midline
 (half an OFD to the skull's outer edge), y across it (half a BPD). The radius of a shape is 1 on its boundary
@@ -83,7 +83,8 @@ class Head:
         """Atria and posterior horns of both lateral ventricles, each `lv_mm` wide."""
         a, b = self.inner.a, self.inner.b
         y = max(0.46 * b, self.lv_mm / 2 + 1.5)
-        return tuple(Ellipse(-0.36 * a, side * y, 0.34 * a, self.lv_mm / 2, -side * 0.14) for side in (-1, 1))
+        left, right = (Ellipse(-0.36 * a, side * y, 0.34 * a, self.lv_mm / 2, -side * 0.14) for side in (-1, 1))
+        return left, right
 
     @property
     def cerebellum(self) -> tuple[Ellipse, Ellipse, Ellipse]:
@@ -93,9 +94,9 @@ class Head:
         reach = math.hypot(across * math.cos(tilt), along * math.sin(tilt))
         x = -(self.inner.a - self.cisterna_mm - 0.15 * tcd)
         while True:
-            lobes = [Ellipse(x, side * (tcd / 2 - reach), along, across, side * tilt) for side in (-1, 1)]
-            if max(self.inner.radius(*lobe.outline()).max() for lobe in lobes) < 0.95:
-                return (*lobes, Ellipse(x, 0, 0.15 * tcd, 0.10 * tcd))
+            left, right = (Ellipse(x, side * (tcd / 2 - reach), along, across, side * tilt) for side in (-1, 1))
+            if max(self.inner.radius(*lobe.outline()).max() for lobe in (left, right)) < 0.95:
+                return left, right, Ellipse(x, 0, 0.15 * tcd, 0.10 * tcd)
             x += 0.5  # the posterior fossa is narrow: move forwards until the hemispheres fit
 
 
@@ -137,7 +138,7 @@ def labels_at(
     """Class ids of points in head coordinates (mm), for one plane: exact, straight from the ellipses."""
     labels = (head.outer.radius(x, y) <= 1).astype(np.uint8)
     labels[head.inner.radius(x, y) <= 1] = CLASSES.index("brain")
-    parts = [("csp", (head.csp,))] if head.csp_mm else []
+    parts: list[tuple[str, tuple[Ellipse, ...]]] = [("csp", (head.csp,))] if head.csp_mm else []
     if plane == TRANS_CEREBELLUM:
         parts += [("cerebellum", head.cerebellum)]
     if plane == TRANS_THALAMIC:

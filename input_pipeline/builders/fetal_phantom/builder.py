@@ -1,7 +1,4 @@
-"""The TFDS builder of the phantom: fetuses, their frames, and everything that is known about them.
-
-The infants of the configs `infant` are made in infant.py.
-"""
+"""The TFDS builder of the phantom, and the configs and frames of simulated fetal heads. Infants are in infant.py."""
 
 import dataclasses
 from collections.abc import Iterator

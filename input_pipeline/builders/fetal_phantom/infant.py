@@ -1,4 +1,7 @@
-"""The cerebellum of infants of 24, 18, 12 and 6 months in simulated T1w and T2w MRI. See docs/phantom.md."""
+"""Configs and volumes of the infant phantom: the cerebellum at 24, 18, 12 and 6 months in simulated T1w and T2w MRI.
+
+See docs/phantom.md.
+"""
 
 import dataclasses
 import itertools
@@ -37,7 +40,7 @@ FACTS = DatasetFacts(
 
 @dataclasses.dataclass(kw_only=True)
 class InfantConfig(common.Config):
-    """How many subjects of which ages, and the raster: sagittal slices from the right, rows down, columns backwards."""
+    """The number and ages of subjects, and the raster: sagittal slices from the right, rows down, columns backwards."""
 
     facts: DatasetFacts | None = FACTS
     ages_months: tuple[int, ...] = AGES_MONTHS
@@ -47,6 +50,7 @@ class InfantConfig(common.Config):
     seed: int = 0
 
     def features(self) -> tfds.features.FeaturesDict:
+        assert self.facts is not None
         return common.volume_features(
             self.facts.channels, age_months=np.float32, modalities=tfds.features.Text(), cerebellum_ml=np.float32
         )

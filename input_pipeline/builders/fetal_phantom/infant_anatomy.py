@@ -1,4 +1,4 @@
-"""The cerebellum of an infant as implicit functions: what a subject is, and the exact tissue of any point of it.
+"""The cerebellum of an infant as implicit functions: samples a subject, and gives the exact tissue of any point.
 
 Coordinates, in mm: x to the subject's left, y to the front, z up; the origin lies between the hemispheres. The brain is
 drawn in its own unit, a `scale`-th of a millimetre, in which all cerebella have about the same size.
@@ -10,7 +10,7 @@ arbor vitae) follow from the fissures.
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -49,14 +49,14 @@ class Ellipsoid(NamedTuple):
 
 
 class Waves(NamedTuple):
-    """A smooth random function of space: a sum of plane waves, known at every point without a raster."""
+    """A smooth random function of space: a sum of plane waves, evaluated at any point without a raster."""
 
     vectors: Float[np.ndarray, "n 3"]
     phases: Float[np.ndarray, " n"]
     amplitude: float
 
     def at(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-        total = 0
+        total: Any = 0
         for (kx, ky, kz), phase in zip(self.vectors.tolist(), self.phases.tolist(), strict=True):
             total = total + np.sin(kx * x + ky * y + kz * z + phase)
         return self.amplitude * total
@@ -164,22 +164,21 @@ def _measured_ml(cerebellum: Cerebellum, step: float = 1.5) -> float:
 
 def _envelope_depth(cerebellum: Cerebellum, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Depth below the smooth hull of the lobes, their unions rounded over 5 units (polynomial smooth maximum)."""
-    depth = None
-    for lobe in cerebellum.lobes:
+    first, *others = cerebellum.lobes
+    depth = first.depth(x, y, z)
+    for lobe in others:
         new = lobe.depth(x, y, z)
-        if depth is not None:
-            blend = np.maximum(5 - np.abs(depth - new), 0) / 5
-            new = np.maximum(depth, new) + blend * blend * (5 / 4)
-        depth = new
+        blend = np.maximum(5 - np.abs(depth - new), 0) / 5
+        depth = np.maximum(depth, new) + blend * blend * (5 / 4)
     return depth
 
 
 def tissues_at(
     cerebellum: Cerebellum, x: Float[np.ndarray, "..."], y: Float[np.ndarray, "..."], z: Float[np.ndarray, "..."]
 ) -> UInt8[np.ndarray, "..."]:
-    """Tissue of points: one of the classes, or brainstem, meninges, or air: what is cut away with the rest of the head.
+    """Tissue of points: one of the classes, or brainstem, meninges, or air (the rest of the head is removed).
 
-    Exact, straight from the functions; a point has one tissue.
+    Exact, evaluated from the functions; a point has one tissue.
     """
     x, y, z = (np.asarray(axis, np.float32) / np.float32(cerebellum.scale) for axis in (x, y, z))
     x, y, z = (axis + wave.at(x, y, z) for axis, wave in zip((x, y, z), cerebellum.warp, strict=True))

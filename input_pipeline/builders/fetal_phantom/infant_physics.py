@@ -1,4 +1,4 @@
-"""T1w and T2w imaging of an infant's cerebellum in miniature: tissue signals by age, and what a scanner adds.
+"""Simulates T1w and T2w imaging of an infant's cerebellum: tissue signals by age, bias, blur and noise.
 
 The signal s of a voxel is the mean over the tissues in it; the image is
 

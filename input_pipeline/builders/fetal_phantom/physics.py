@@ -1,4 +1,4 @@
-"""B-mode imaging in miniature, in beam coordinates: rows are depths along a beam, columns are beams.
+"""Simulates B-mode imaging in beam coordinates: rows are depths along a beam, columns are beams.
 
 The received, demodulated signal of a tissue of echo amplitude e(r, beam) is
 
@@ -53,7 +53,7 @@ MACHINES = (
 
 @dataclasses.dataclass(frozen=True)
 class Medium:
-    """What the sound meets, each [depths beams]."""
+    """The properties of the tissue along the beams, each [depths beams]."""
 
     amplitude: Float[np.ndarray, "r t"]  # echo amplitude of the tissue
     density: Float[np.ndarray, "r t"]  # chance that a grid point holds a scatterer

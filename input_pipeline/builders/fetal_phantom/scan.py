@@ -1,4 +1,4 @@
-"""One frame: where the probe is, what its beams meet, and the picture and labels that come out.
+"""Simulates one frame: the pose of the probe, the tissue along its beams, the picture and its labels.
 
 Image coordinates, in mm: x to the right from the middle column, z down from the middle of the probe's face.
 The probe is an arc of radius R around (0, -R); beam t, depth r: x = (R + r) sin t, z = (R + r) cos t - R.
@@ -6,6 +6,7 @@ The probe is an arc of radius R around (0, -R); beam t, depth r: x = (R + r) sin
 
 import dataclasses
 import math
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from input_pipeline.builders.fetal_phantom.anatomy import Head
 from input_pipeline.builders.fetal_phantom.physics import Machine
 
 MAX_ROTATION_DEG = 25.0
+Millimetres = TypeVar("Millimetres", np.ndarray, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class View:
     flip: int  # -1: the forehead is on the left
     gain_db: float
 
-    def to_head(self, x: np.ndarray | float, z: np.ndarray | float) -> tuple[np.ndarray | float, np.ndarray | float]:
+    def to_head(self, x: Millimetres, z: Millimetres) -> tuple[Millimetres, Millimetres]:
         """Head coordinates (mm) of image coordinates (mm)."""
         c, s = math.cos(self.rotation), math.sin(self.rotation)
         dx, dz = x - self.centre_mm[0], z - self.centre_mm[1]
@@ -79,7 +81,7 @@ def _surroundings(x: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.
 def medium_of(
     head: Head, raster: tissue.Raster, view: View, x: np.ndarray, z: np.ndarray, rng: np.random.Generator
 ) -> physics.Medium:
-    """What the beams through the points (x, z) [depths beams] meet."""
+    """The medium along the beams, at the points (x, z) [depths beams]."""
     u, v = view.to_head(x, z)
     q_out, q_in = head.outer.radius(u, v), head.inner.radius(u, v)
     bone = (q_out <= 1) & (q_in > 1)

@@ -1,4 +1,4 @@
-"""How strongly each point of a head scatters sound: a raster of echo amplitudes in head coordinates.
+"""Echo amplitudes of a head: a raster in head coordinates of how strongly each point scatters sound.
 
 Amplitudes are linear and relative: 1 is a bright membrane, 0.02 is fluid. They are set by eye, not measured.
 """
@@ -33,7 +33,7 @@ class Raster(NamedTuple):
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
     """Normal noise [shape], correlated over about `cell` pixels, of standard deviation near 1."""
     small = rng.standard_normal([max(2, round(n / cell)) for n in shape]).astype(np.float32)
-    return 1.3 * cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return 1.3 * np.asarray(cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC))
 
 
 def _edge(shape: Ellipse, x: np.ndarray, y: np.ndarray, width_mm: float) -> np.ndarray:
@@ -109,8 +109,8 @@ def _paint_thalami(head: Head, amplitude: np.ndarray, x: np.ndarray, y: np.ndarr
 def head_raster(head: Head, plane: str, rng: np.random.Generator) -> Raster:
     """The echo amplitudes of a subject's head in a plane. The generator makes its sulci and texture."""
     half = np.array([head.bpd_mm, head.ofd_mm]) / 2 + 6
-    shape = tuple(int(n) for n in np.ceil(2 * half / STEP_MM))
-    rows, cols = shape
+    rows, cols = (int(n) for n in np.ceil(2 * half / STEP_MM))
+    shape = rows, cols
     x = np.broadcast_to((np.arange(cols, dtype=np.float32) - (cols - 1) / 2) * STEP_MM, shape)
     y = np.broadcast_to(((np.arange(rows, dtype=np.float32) - (rows - 1) / 2) * STEP_MM)[:, None], shape)
     centre = 1.35 - 0.9 * head.inner.radius(x, y) ** 2  # the deep grey matter is the brighter

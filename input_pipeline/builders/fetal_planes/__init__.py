@@ -1,4 +1,4 @@
-"""FETAL_PLANES_DB, planes of the fetal brain in ultrasound, from a folder in the published layout. See README.md."""
+"""FETAL_PLANES_DB, planes of the fetal brain in ultrasound, from a folder in the published layout; see README.md."""
 
 from input_pipeline.builders.fetal_planes.builder import FACTS, FetalPlanes
 

@@ -32,7 +32,7 @@ FACTS = DatasetFacts(
 
 @dataclasses.dataclass
 class PlaneConfig(common.Config):
-    """Which planes, as the table names them."""
+    """Configures which planes are read, as the table names them."""
 
     planes: tuple[str, ...] = ()
 
@@ -51,7 +51,7 @@ class FetalPlanes(common.SourceBuilder):
     ]
     EXTRA: ClassVar = {key: tfds.features.Text() for key in ("plane", "operator", "machine")}
 
-    def read(self, source: Path) -> common.Reading:
+    def read(self, source: Path) -> common.SourceReport:
         return read_source(source, self.builder_config.planes)
 
     def examples(self, items: list[Plane]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A folder like FETAL_PLANES_DB's, of small made-up images, for tests and demonstrations."""
+"""Writes a small synthetic folder in the layout of FETAL_PLANES_DB, for tests and demonstrations."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ PLANES = ("Trans-cerebellum", "Trans-thalamic", "Trans-ventricular", "Other")
 
 
 def dummy_data(folder: str | Path, n_patients: int = 4, n_masks: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
-    """Writes an image a patient and plane of the brain, and one of a femur; returns the masks [h w] by name.
+    """Writes one image per patient and plane of the brain, and one of a femur; returns the masks [h w] by name.
 
     The first `n_masks` patients have a mask of 0 and 255 for their trans-cerebellar image.
     """

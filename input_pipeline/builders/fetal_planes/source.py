@@ -1,4 +1,4 @@
-"""The published files of FETAL_PLANES_DB and the user's masks, checked as a whole before anything is written."""
+"""Reads and checks the published files of FETAL_PLANES_DB and the user's masks, before anything is written."""
 
 import csv
 import dataclasses
@@ -36,10 +36,10 @@ class Plane:
         return self.path.stem
 
 
-def read_source(source: str | Path, planes: tuple[str, ...]) -> common.Reading:
+def read_source(source: str | Path, planes: tuple[str, ...]) -> common.SourceReport:
     """The images of these planes (as in the table, e.g. "Trans-cerebellum"), by name.
 
-    Raises UserError if it is no such folder, or has no image of these planes.
+    Raises UserError if the folder does not have this layout, or has no image of these planes.
     """
     source = Path(source)
     _check_layout(source)
@@ -60,11 +60,11 @@ def read_source(source: str | Path, planes: tuple[str, ...]) -> common.Reading:
         good += [] if wrong else [plane]
     if not chosen:
         raise UserError(f"{source / TABLE}: has no image of {' or '.join(planes)}: prepare another plane")
-    return common.Reading(good, problems, remedy=REMEDY)
+    return common.SourceReport(good, problems, remedy=REMEDY)
 
 
 def read_mask(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """Class ids of a mask of 0 and 255, or of 0 and 1. Raises ValueError, in words, if it has other values."""
+    """Class ids of a mask of 0 and 255, or of 0 and 1. Raises ValueError if it has other values."""
     mask = decode_grey(path.read_bytes())
     others = np.setdiff1d(mask, (0, 1, 255))
     if others.size or {1, 255} <= set(np.unique(mask)):
@@ -84,7 +84,7 @@ def _check_layout(source: Path) -> None:
 
 
 def _read_table(path: Path, problems: list[str]) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """Rows by image name, and the images whose rows are wrong, each of which `problems` tells once.
+    """Rows by image name, and the images whose rows are wrong, each of which goes to `problems` once.
 
     The published headers have blanks at their ends.
     """
@@ -110,7 +110,7 @@ def _cells(path: Path) -> list[tuple[int, dict[str, str]]]:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             header, *rows = list(csv.reader(file, delimiter=";")) or [[]]
     except csv.Error as error:
-        raise UserError(f"{path}: is no table ({error}): take the published one") from error
+        raise UserError(f"{path}: is not a CSV file ({error}): take the published one") from error
     header = [column.strip() for column in header]
     if not set(COLUMNS) <= set(header):
         found = _one_line(";".join(header))
@@ -141,7 +141,7 @@ def _without_png(name: str) -> str:
 def _pngs(folder: Path, problems: list[str]) -> tuple[dict[str, Path], set[str]]:
     """PNG files by their names without suffix, and the names that two files share, which are not among them.
 
-    What else is there, if it is not hidden, goes to `problems`.
+    Other files go to `problems`, unless they are hidden.
     """
     found: dict[str, Path] = {}
     shared: set[str] = set()
@@ -152,7 +152,7 @@ def _pngs(folder: Path, problems: list[str]) -> tuple[dict[str, Path], set[str]]
         if not path.name.isprintable():
             problems.append(f"{where!r} has a line break or control character in its name")
         elif path.suffix.lower() != ".png" or not path.is_file():
-            problems.append(f"{where} is no PNG file")
+            problems.append(f"{where} is not a PNG file")
         elif path.stem in found:
             problems.append(f"{where} and {found[path.stem].name} have the same name")
             shared.add(path.stem)

@@ -1,4 +1,4 @@
-"""The user's own images and masks, in any of the usual formats. See README.md."""
+"""The user's own images and masks, in any of the usual formats; see README.md."""
 
 from input_pipeline.builders.folder.builder import FACTS, Folder
 

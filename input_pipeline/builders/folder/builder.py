@@ -1,4 +1,4 @@
-"""The TFDS builder of the user's own folder. Its facts lie beside its records, as TFDS metadata."""
+"""The TFDS builder of the user's own folder. Its facts are kept in the TFDS metadata, beside the records."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ class Folder(common.SourceBuilder):
     ANY_CONFIG = True
     SOURCE = "the folder of images/ and masks/"
 
-    def read(self, source: Path) -> common.Reading:
+    def read(self, source: Path) -> common.SourceReport:
         return read_source(source)
 
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Masks of any style become class ids: ids themselves, 0 and 255, or the colours of dataset.json."""
+"""Converts the user's masks to class ids: from ids, from 0 and 255, or from the colours of dataset.json."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -6,15 +6,16 @@ from jaxtyping import UInt8
 from input_pipeline.builders.folder.settings import Settings
 from input_pipeline.formats.stack import Stack
 
-MAX_ID = 32  # of masks without a list of classes; more is no mask but an image
+MAX_ID = 32  # of masks without a list of classes; a file with more ids is an image and not a mask
 
 
 def class_ids(mask: Stack, settings: Settings) -> UInt8[np.ndarray, "n h w"]:
     """Ids below the number of classes, where that is known; in a mask of 0 and 255, the latter is 1.
 
-    Where the settings list colours, a mask counts by them: a grey one by its values only if one of them is no colour.
+    Where the settings list colours, a mask is read by them; a grey one by its values as ids only if one of them is
+    not a listed colour.
 
-    Raises ValueError, in words that follow the name of the file, if it has a value or colour that means nothing.
+    Raises ValueError, in words that follow the name of the file, if it has a value or colour without a class.
     """
     values = mask.frames
     if values.ndim == 4:

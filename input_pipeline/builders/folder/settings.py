@@ -1,4 +1,4 @@
-"""What the user says about the folder: dataset.json and subjects.csv, both optional."""
+"""The user's settings of the folder: dataset.json and subjects.csv, both optional."""
 
 import csv
 import dataclasses
@@ -13,13 +13,13 @@ from fetal_jax.core.types import UserError
 
 SETTINGS, SUBJECTS = "dataset.json", "subjects.csv"
 DEFAULT_SUBJECT = r"([^_]*)"  # the name up to the first underscore
-# Okabe and Ito (2008), told apart by the colour-blind too.
+# Okabe and Ito (2008), distinguishable for the colour-blind.
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Of subjects.csv."""
+    """A row of subjects.csv."""
 
     subject: str
     spacing_mm: tuple[float, float] | None
@@ -27,7 +27,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Empty or None where the user said nothing."""
+    """The settings; empty or None where the user gave none."""
 
     classes: tuple[str, ...] = ()
     colours: tuple[tuple[int, int, int], ...] = ()
@@ -37,7 +37,7 @@ class Settings:
 
     @property
     def subject_rule(self) -> str:
-        """In words."""
+        """How a subject is told from a file, in words."""
         if self.rows is not None:
             return f"the column subject of {SUBJECTS}"
         if self.subject.pattern == DEFAULT_SUBJECT:
@@ -46,7 +46,7 @@ class Settings:
 
 
 def read_settings(source: Path) -> Settings:
-    """Raises UserError, naming the file and the key or line, if one of the two is wrong."""
+    """Reads both files. Raises UserError, naming the file and the key or line, if one of them is wrong."""
     settings = _read_json(source / SETTINGS) if (source / SETTINGS).is_file() else Settings()
     if not (source / SUBJECTS).is_file():
         return settings
@@ -57,7 +57,7 @@ def _read_json(path: Path) -> Settings:
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error})") from error
+        raise UserError(f"{path}: is not a JSON file ({error}): correct it, or remove it") from error
     known = ("classes", "colours", "subject", "spacing_mm")
     if not isinstance(values, dict) or not set(values) <= set(known):
         raise UserError(f"{path}: expected an object with keys of {', '.join(known)}")

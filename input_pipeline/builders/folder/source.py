@@ -1,4 +1,4 @@
-"""The user's folder, read and checked as a whole before anything is written."""
+"""Reads and checks the user's folder, all of it before anything is written."""
 
 import dataclasses
 from collections import defaultdict
@@ -52,19 +52,20 @@ class Frame:
     image: UInt8[np.ndarray, "h w"]
     labels: UInt8[np.ndarray, "h w"]
     spacing_mm: tuple[float, float]
-    is_binary: bool  # its mask was of 0 and 255
+    is_binary: bool  # its mask has the values 0 and 255
 
 
-def read_source(source: str | Path) -> common.Reading:
-    """All files of the folder, with the classes, colours and subject rule that they have.
+def read_source(source: str | Path) -> common.SourceReport:
+    """All files of the folder, with their classes, colours and subject rule.
 
-    Raises UserError if it is no such folder, or its masks show nothing.
+    Raises UserError if it does not have this layout, or all its masks are empty.
     """
     source = Path(source)
     _check_layout(source)
     settings = read_settings(source)
     problems: list[str] = []
-    good, file_of, highest, binary, numbered = [], {}, 0, "", ""
+    file_of: dict[str, str] = {}
+    good, highest, binary, numbered = [], 0, "", ""
     for item in _pair(source, settings, problems):
         try:
             frames = [(frame.name, int(frame.labels.max()), frame.is_binary) for frame in read_frames(item)]
@@ -73,20 +74,21 @@ def read_source(source: str | Path) -> common.Reading:
             problems.append(str(error))
             continue
         good.append(item)
+        mask = item.mask.name if item.mask else ""
         for _, top, is_binary in frames:
             highest = max(highest, top)
-            binary = item.mask.name if is_binary else binary
-            numbered = item.mask.name if top > 1 else numbered
+            binary = mask if is_binary else binary
+            numbered = mask if top > 1 else numbered
     if binary and numbered:
         styles = f"{MASKS}/{binary} has 0 and 255, {MASKS}/{numbered} has class ids"
         raise UserError(f"{source}: {styles}: use one of the two")
     if good and not highest and not problems:
         raise UserError(f"{source / MASKS}: all masks are empty, there is nothing to learn from them: draw some")
-    return common.Reading(good, problems, remedy=REMEDY, facts=_facts(settings, highest))
+    return common.SourceReport(good, problems, remedy=REMEDY, facts=_facts(settings, highest))
 
 
 def _check_names(names: list[str], item: Item, file_of: dict[str, str]) -> None:
-    """Raises ValueError where a frame would be called like one of another file; else takes the names."""
+    """Raises ValueError where a frame would have the name of another file's frame; else adds the names to `file_of`."""
     for name in names:
         if name in file_of:
             raise ValueError(f"{item.path.name} would be called {name}, as a frame of {file_of[name]} is: rename it")
@@ -163,7 +165,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _pair(source: Path, settings: Settings, problems: list[str]) -> list[Item]:
-    """The items of a folder, sorted by name. What does not fit together goes to `problems`."""
+    """The items of a folder, sorted by name. Images and masks without a partner go to `problems`."""
     masks, unclear_masks = _by_stem(_files(source / MASKS), problems)
     images, unclear = _by_stem(_files(source / IMAGES) + _files(source / UNLABELLED), problems)
     labelled = {name for name, path in images.items() if path.parent.name == IMAGES}
@@ -189,13 +191,13 @@ def _pair(source: Path, settings: Settings, problems: list[str]) -> list[Item]:
 
 
 def _by_stem(paths: list[Path], problems: list[str]) -> tuple[dict[str, Path], set[str]]:
-    """Files by their names, and the names of several files, of which none is taken."""
+    """Files by their names without suffix, and the names that several files share: none of these is taken."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
         if path.is_file():
             found[stem(path)].append(path)
         else:
-            problems.append(f"{path.parent.name}/{path.name} is no file")
+            problems.append(f"{path.parent.name}/{path.name} is not a file")
     unclear = {name for name, files in found.items() if len(files) > 1}
     for name in sorted(unclear):
         files = " and ".join(f"{path.parent.name}/{path.name}" for path in found[name])

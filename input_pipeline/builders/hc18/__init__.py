@@ -1,5 +1,4 @@
-"""HC18, fetal heads in ultrasound with their circumference, from a folder in the published layout. See
-README.md."""
+"""HC18, fetal heads in ultrasound with their circumference, from a folder in the published layout; see README.md."""
 
 from input_pipeline.builders.hc18.builder import FACTS, Hc18
 

@@ -34,7 +34,7 @@ OFFICIAL_TEST_FACTS = dataclasses.replace(
 
 @dataclasses.dataclass
 class Hc18Config(common.Config):
-    """Which of the two published sets."""
+    """Configures which of the two published sets is read."""
 
     part: Part = TRAINING
 
@@ -51,7 +51,7 @@ class Hc18(common.SourceBuilder):
     ]
     EXTRA: ClassVar = {"hc_mm": np.float32}
 
-    def read(self, source: Path) -> common.Reading:
+    def read(self, source: Path) -> common.SourceReport:
         return read_source(source, self.builder_config.part)
 
     def examples(self, items: list[Head]) -> Iterator[dict[str, Any]]:
@@ -68,7 +68,7 @@ class Hc18(common.SourceBuilder):
 
 
 def _grey_png(path: Path) -> bytes:
-    """The file as it is if it is 8-bit grey, else its grey levels."""
+    """The bytes of the file if it is 8-bit grey, else its grey levels encoded anew."""
     data = path.read_bytes()
     bit_depth, colour_type = data[24], data[25]  # of the IHDR chunk, always first
     return data if (bit_depth, colour_type) == (8, 0) else common.encode_png(read_grey(path))

@@ -1,4 +1,4 @@
-"""A folder like HC18's, of small made-up heads, for tests and demonstrations."""
+"""Writes a small synthetic folder in the layout of HC18, for tests and demonstrations."""
 
 import csv
 from pathlib import Path
@@ -15,12 +15,12 @@ SHAPE = (108, 160)
 def dummy_data(folder: str | Path, n_subjects: int = 6, seed: int = 0) -> dict[str, Ellipse]:
     """Writes a training set of `n_subjects` in the published layout and returns the true ellipse by image name.
 
-    Every third subject has two frames (000_HC, 000_2HC); the head of subject 001 leaves the frame on the
-    left.
+    Every third subject has two frames (000_HC, 000_2HC); the head of subject 001 leaves the frame on the left.
     """
     folder, rng = Path(folder), np.random.default_rng(seed)
     (folder / TRAINING.folder).mkdir(parents=True)
-    ellipses, rows = {}, [COLUMNS]
+    ellipses: dict[str, Ellipse] = {}
+    rows: list[tuple] = [COLUMNS]
     for subject in range(n_subjects):
         for frame in ("HC", "2HC") if subject % 3 == 0 else ("HC",):
             name, pixel_size_mm = f"{subject:03d}_{frame}", _pixel_size_mm(rng)
@@ -40,7 +40,8 @@ def dummy_official_test(folder: str | Path, n_images: int = 3, seed: int = 1) ->
     """
     folder, rng = Path(folder), np.random.default_rng(seed)
     (folder / OFFICIAL_TEST.folder).mkdir(parents=True)
-    ellipses, rows = {}, [COLUMNS[:2]]
+    ellipses: dict[str, Ellipse] = {}
+    rows: list[tuple] = [COLUMNS[:2]]
     for number in range(n_images):
         name, ellipse = f"{number:03d}_HC", _head(rng, centre_column=80.0)
         _write_image(folder / OFFICIAL_TEST.folder / f"{name}.png", ellipse, rng)

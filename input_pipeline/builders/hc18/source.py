@@ -1,4 +1,4 @@
-"""The published files of HC18, read and checked as a whole before anything is written."""
+"""Reads and checks the published files of HC18, all of them before anything is written."""
 
 import csv
 import dataclasses
@@ -25,7 +25,7 @@ class Part:
     folder: str
     table: str
     annotated: bool
-    subject: str  # what goes before the number of a subject: both sets count from 000
+    subject: str  # prefix of a subject's number: both sets count from 000
 
 
 TRAINING = Part("training_set", "training_set_pixel_size_and_HC.csv", annotated=True, subject="")
@@ -48,10 +48,10 @@ class Head:
         return self.path.stem
 
 
-def read_source(source: str | Path, part: Part = TRAINING) -> common.Reading:
+def read_source(source: str | Path, part: Part = TRAINING) -> common.SourceReport:
     """All heads of one part of a folder in the published layout, by name.
 
-    Raises UserError if it is no such folder.
+    Raises UserError if the folder does not have this layout.
     """
     source = Path(source)
     _check_layout(source, part)
@@ -70,7 +70,7 @@ def read_source(source: str | Path, part: Part = TRAINING) -> common.Reading:
             heads.append(_read_head(source / part.folder / name, part, table))
         except ValueError as error:
             problems.append(str(error))
-    return common.Reading(heads, problems, remedy="restore or remove these files and rows")
+    return common.SourceReport(heads, problems, remedy="restore or remove these files and rows")
 
 
 def _check_layout(source: Path, part: Part) -> None:
@@ -88,7 +88,7 @@ def _check_layout(source: Path, part: Part) -> None:
 
 
 def _read_table(path: Path, problems: list[str]) -> tuple[dict[str, tuple[float, float]], set[str]]:
-    """Pixel size and circumference in mm by file name, and the files whose rows are wrong, which `problems` tells."""
+    """Pixel size and circumference in mm by file name, and the files whose rows are wrong, which go to `problems`."""
     table: dict[str, tuple[float, float]] = {}
     bad = set()
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
@@ -140,10 +140,10 @@ def _read_annotation(image: Path, shape: tuple[int, int]) -> Ellipse:
 
 
 def _read_png(path: Path) -> UInt8[np.ndarray, "h w"]:
-    """A PNG as 8-bit grey values. Raises ValueError, naming the file alone: several of them share one message."""
+    """A PNG as 8-bit grey values. Raises ValueError that names the file without its folder."""
     data = path.read_bytes()
     if data and not data.startswith(PNG):
-        raise ValueError(f"{path.name} is no PNG")
+        raise ValueError(f"{path.name} is not a PNG file")
     try:
         return decode_grey(data)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""BIDS derivatives: `sub-X[/ses-Y]/anat/sub-X[_ses-Y][_...]_T1w.nii.gz, _T2w.nii.gz, _dseg.nii.gz`.
+"""Layout of BIDS folders: `sub-X[/ses-Y]/anat/sub-X[_ses-Y][_...]_T1w.nii.gz, _T2w.nii.gz, _dseg.nii.gz`.
 
-Files lie under the folder itself, under derivatives/, or under derivatives/PIPELINE/; a derivative counts before a raw
-file. The subject's own space counts before a template's.
+Files are in the folder itself, in derivatives/, or in derivatives/PIPELINE/; a derivative takes precedence over a raw
+file, and the subject's own space over a template's.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ from input_pipeline.builders.infant_mri.tables import DEFAULT_CLASSES, age_of, r
 
 LABELS = "dseg"
 FILE = re.compile(r"(?P<entities>[A-Za-z]+-[^_]+(?:_[A-Za-z]+-[^_]+)*)_(?P<suffix>[A-Za-z0-9]+)\.nii(?:\.gz)?")
-OWN_SPACES = ("T1w", "orig", "")  # of the subject's head; an image that was moved to the T1w counts first
+OWN_SPACES = ("T1w", "orig", "")  # of the subject's head; an image that is registered to the T1w comes first
 PLAIN = ("sub", "ses", "space")
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A volume and what its name says."""
+    """A volume and the parts of its name."""
 
     path: Path
     suffix: str  # T1w, T2w or dseg
@@ -44,12 +44,12 @@ class File:
 
     @property
     def rank(self) -> tuple[bool, bool, int]:
-        """The lowest is taken: derived, moved to the T1w, with the fewest entities."""
+        """The lowest is taken: derived, registered to the T1w, with the fewest entities."""
         return self.is_raw, self.space != "T1w", len(set(self.entities) - set(PLAIN))
 
 
 def read_bids(source: Path) -> Layout | None:
-    """The layout of a BIDS folder, or None if there is nothing like it.
+    """The layout of a BIDS folder, or None if it is not one.
 
     Raises UserError if two tables of classes differ.
     """
@@ -79,7 +79,7 @@ def read_bids(source: Path) -> Layout | None:
 
 
 def _files(root: Path, is_raw: bool) -> list[File]:
-    """The volumes of all anat folders that the names of this module's layout fit."""
+    """The volumes in all anat folders whose names are those of BIDS."""
     found = []
     for subject in subfolders(root):
         if not subject.name.startswith("sub-"):
@@ -95,7 +95,7 @@ def _files(root: Path, is_raw: bool) -> list[File]:
 
 
 def _choose(files: list[File]) -> dict[str, File]:
-    """The one file of each suffix in one space. Raises ValueError where several would do."""
+    """The file of each suffix, all in one space. Raises ValueError where several are equally good."""
     spaces = sorted({file.space for file in files if file.suffix in MODALITIES})
     if not any(space in OWN_SPACES for space in spaces) and len(spaces) > 1:
         raise ValueError(f"has images in several spaces ({', '.join(spaces)}): keep one")
@@ -113,10 +113,10 @@ def _choose(files: list[File]) -> dict[str, File]:
 
 
 def _age(roots: list[Path], participant: str, session: str) -> Age:
-    """That of sessions.tsv, else of the name of the session, else of participants.tsv.
+    """The age in sessions.tsv, else in the name of the session, else in participants.tsv.
 
     Its group is that of the session's name if there is one: a visit at 24 months may be at 23.4. Raises ValueError if
-    nothing tells the age.
+    there is none.
     """
     named = age_by_name(session)
     visits = [age_of(root / participant / f"{participant}_sessions.tsv", participant, session) for root in roots]
@@ -129,7 +129,7 @@ def _age(roots: list[Path], participant: str, session: str) -> Age:
 
 
 def _classes(segmentations: list[File]) -> Classes:
-    """Those of the tables beside or above the segmentations, which must agree."""
+    """The classes in the tables beside or above the segmentations, which must agree."""
     tables = {_table(file) for file in segmentations}
     found = {path: read_classes(path) if path else DEFAULT_CLASSES for path in sorted(tables, key=str)}
     paths = list(found)
@@ -140,7 +140,7 @@ def _classes(segmentations: list[File]) -> Classes:
 
 
 def _table(file: File) -> Path | None:
-    """The dseg.tsv that holds for a file: in its folder or one above, all of whose entities the file has too."""
+    """The dseg.tsv of a file: in its folder or one above, with no entity that the file does not have."""
     folder = file.path.parent
     while True:
         fitting = [path for path in sorted(folder.glob(f"*{LABELS}.tsv")) if _entities(path) <= file.entities.items()]
@@ -152,6 +152,6 @@ def _table(file: File) -> Path | None:
 
 
 def _entities(path: Path) -> set[tuple[str, str]]:
-    """Of a table's name; `dseg.tsv` has none."""
-    parts = path.stem.split("_")[:-1]
-    return {tuple(part.split("-", 1)) for part in parts if "-" in part}
+    """The entities in a table's name; `dseg.tsv` has none."""
+    parts = (part.partition("-") for part in path.stem.split("_")[:-1])
+    return {(key, value) for key, dash, value in parts if dash}

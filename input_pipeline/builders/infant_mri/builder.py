@@ -1,4 +1,4 @@
-"""The TFDS builder of infant and fetal brain volumes. Its facts lie beside its records, as TFDS metadata."""
+"""The TFDS builder of infant and fetal brain volumes. Its facts are kept in the TFDS metadata, beside the records."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ class InfantMri(common.SourceBuilder):
     def make_features(self) -> tfds.features.FeaturesDict:
         return common.volume_features(None, **self.EXTRA)  # as many channels as the source has modalities
 
-    def read(self, source: Path) -> common.Reading:
+    def read(self, source: Path) -> common.SourceReport:
         chosen = {name.lower(): name for name in MODALITIES}
         return read_source(source, self.FACTS, chosen.get(self.builder_config.name, ""))
 

@@ -70,11 +70,11 @@ def atlas(folder: str | Path, seed: int = 0) -> dict[str, np.ndarray]:
 
 def head(rng: np.random.Generator) -> np.ndarray:
     """Class ids [d h w] of nested ellipsoids, thicker below, in front and on the right."""
-    axes = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)]
-    centre = np.array([0.15, -0.1, 0.15]) + rng.uniform(-0.1, 0.1, 3)
-    labels = (sum(x**2 for x in axes) < 0.9).astype(np.uint8)
+    x, y, z = np.ogrid[tuple(slice(-1, 1, n * 1j) for n in SHAPE)]
+    cx, cy, cz = np.array([0.15, -0.1, 0.15]) + rng.uniform(-0.1, 0.1, 3)
+    labels = (x**2 + y**2 + z**2 < 0.9).astype(np.uint8)
     for radius in (0.7, 0.45):
-        labels += sum((x - c) ** 2 for x, c in zip(axes, centre, strict=True)) < radius**2
+        labels += (x - cx) ** 2 + (y - cy) ** 2 + (z - cz) ** 2 < radius**2
     return labels
 
 

@@ -1,4 +1,4 @@
-"""Two layouts of plain folders: AGE/SUBJECT/T1w.nii.gz, and the fetal atlas as it is published."""
+"""Layouts of plain folders: AGE/SUBJECT/T1w.nii.gz, and the fetal atlas as it is published."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ _WEEKS = re.compile(r"GA(\d+)(?!\d)")
 
 
 def read_age_folders(source: Path) -> Layout | None:
-    """`24m/S001/T1w.nii.gz, T2w.nii.gz, labels.nii.gz`, or None if there is nothing like it."""
+    """`24m/S001/T1w.nii.gz, T2w.nii.gz, labels.nii.gz`, or None if the folder is not like that."""
     known = {name.lower(): name for name in (*MODALITIES, LABELS)}
     problems: list[str] = []
     scans, others = [], []
@@ -67,7 +67,7 @@ def read_age_folders(source: Path) -> Layout | None:
 
 
 def _by_name(folder: Path, known: dict[str, str]) -> tuple[dict[str, Path], list[Path], list[str]]:
-    """The files of a subject by what they are, those that are something else, and what is wrong."""
+    """The files of a subject by kind, those of no kind, and the problems."""
     files: dict[str, Path] = {}
     others, problems = [], []
     for path in volumes_in(folder):
@@ -93,7 +93,7 @@ def _classes(source: Path) -> Classes:
 
 
 def read_atlas(source: Path) -> Layout | None:
-    """`fetal_SB_atlas_GA21_notoperated/srr.nii.gz, parcellation.nii.gz`, or None if there is nothing like it."""
+    """`fetal_SB_atlas_GA21_notoperated/srr.nii.gz, parcellation.nii.gz`, or None if the folder is not like that."""
     scans, problems = [], []
     for folder in subfolders(source):
         files, _, unclear = _by_name(folder, {name: name for name in (ATLAS_IMAGE, ATLAS_LABELS)})

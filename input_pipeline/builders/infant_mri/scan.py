@@ -1,4 +1,4 @@
-"""What every layout comes down to: scans of subjects at an age, and what the values of their labels mean."""
+"""The result of reading any layout: scans of subjects at an age, and the classes of their labels."""
 
 import dataclasses
 import re
@@ -17,7 +17,7 @@ _GESTATION = re.compile(r"GA[ _-]?(\d+(?:\.\d+)?)(?:w|wk|wks|weeks?)?", re.IGNOR
 
 @dataclasses.dataclass(frozen=True)
 class Age:
-    """How old a subject is, and the group it is counted to."""
+    """The age of a subject, and the age group of the scan."""
 
     value: float
     unit: str  # "months", or "weeks"
@@ -26,11 +26,11 @@ class Age:
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """What the values of label files mean."""
+    """The classes of the values in label files."""
 
     names: tuple[str, ...]  # by class id, the background first
     colours: tuple[tuple[int, int, int], ...]
-    id_of: Mapping[int, int]  # class id by value; a value that is not listed means nothing
+    id_of: Mapping[int, int]  # class id by value; a value that is not listed is an error
 
     @classmethod
     def numbered(cls, names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> "Classes":
@@ -50,7 +50,7 @@ class Scan:
 
     @property
     def folder(self) -> Path:
-        """Where its files are, or the first of them."""
+        """The folder of its files, or of the first of them."""
         return next(path.parent for path in (*self.images.values(), self.labels) if path)
 
 
@@ -68,7 +68,7 @@ class Layout:
 
 
 def age_by_name(text: str) -> Age | None:
-    """The age that a name such as 24m, 24mo, 6 months, 38wk or GA21 tells, or None."""
+    """The age in a name such as 24m, 24mo, 6 months, 38wk or GA21, or None."""
     for pattern, unit, group in ((_MONTHS, "months", "{}m"), (_WEEKS, "weeks", "{}w"), (_GESTATION, "weeks", "GA{}")):
         match = pattern.fullmatch(text)
         if match:
@@ -77,14 +77,14 @@ def age_by_name(text: str) -> Age | None:
 
 
 def volumes_in(folder: Path) -> list[Path]:
-    """The NIfTI files of a folder, by name; none if it does not exist. Hidden ones are left alone."""
+    """The NIfTI files of a folder, by name; none if it does not exist. Hidden ones are ignored."""
     if not folder.is_dir():
         return []
     return [path for path in _listed(folder) if path.name.endswith(SUFFIXES["NIfTI"])]
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, by name; none if it does not exist. Hidden ones are left alone."""
+    """The folders in a folder, by name; none if it does not exist. Hidden ones are ignored."""
     if not folder.is_dir():
         return []
     return [path for path in _listed(folder) if path.is_dir()]

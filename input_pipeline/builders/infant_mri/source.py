@@ -24,7 +24,7 @@ EXPECTED = (
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """A scan that was checked, and how to read it again."""
+    """A scan that was checked, with what `decode` needs."""
 
     scan: Scan
     modalities: tuple[str, ...]
@@ -34,17 +34,18 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """The volumes of a scan, one on the other."""
+    """The decoded volumes of a scan, its modalities stacked as channels."""
 
     image: UInt16[np.ndarray, "d h w c"]
     labels: UInt8[np.ndarray, "d h w"]  # class ids; all 0 if the scan has no labels
     first: Volume  # of the first modality, for its place in space
 
 
-def read_source(source: str | Path, facts: DatasetFacts, modality: str = "") -> common.Reading:
-    """All scans of the folder, and `facts` with the classes, colours, modalities and subject rule that they have.
+def read_source(source: str | Path, facts: DatasetFacts, modality: str = "") -> common.SourceReport:
+    """All scans of the folder, and `facts` with their classes, colours, modalities and subject rule.
 
-    With a `modality` only that one is taken, else all that the scans have. Raises UserError if it is no such folder.
+    With a `modality` only that one is read, else all that the scans have. Raises UserError if the folder has none of
+    the known layouts.
     """
     source = Path(source)
     layout = _recognise(source)
@@ -74,7 +75,7 @@ def read_source(source: str | Path, facts: DatasetFacts, modality: str = "") -> 
         licence=layout.licence,
         citation=layout.citation,
     )
-    return common.Reading(items, problems, layout.notes, "correct or remove these files", facts)
+    return common.SourceReport(items, problems, layout.notes, "correct or remove these files", facts)
 
 
 def decode(item: Item) -> Decoded:
@@ -84,15 +85,14 @@ def decode(item: Item) -> Decoded:
     if missing:
         instead = "".join(f" or prepare infant_mri:modality={name.lower()}" for name in list(scan.images)[:1])
         raise ValueError(f"{scan.name} has no {missing[0]}: add it{instead}")
-    first, channels = None, []
-    for modality in item.modalities:
-        path = scan.images[modality]
-        volume = _read(path, source)
-        first = first or volume
+    paths = [scan.images[modality] for modality in item.modalities]
+    first, channels = _read(paths[0], source), []
+    for path in paths:
+        volume = first if path == paths[0] else _read(path, source)
         if not volume.lies_as(first):
-            other = scan.images[item.modalities[0]].relative_to(source)
+            other = paths[0].relative_to(source)
             raise ValueError(f"{path.relative_to(source)} {_differs(volume, first)} {other}: register them")
-        channels.append(_named(path, source, to_16_bits, volume.voxels))
+        channels.append(_with_file_name(path, source, to_16_bits, volume.voxels))
     labels = _labels(item, first)
     return Decoded(np.stack(channels, axis=-1), labels, first)
 
@@ -104,7 +104,7 @@ def _labels(item: Item, image: Volume) -> UInt8[np.ndarray, "d h w"]:
     volume = _read(path, item.source)
     if not volume.lies_as(image):
         raise ValueError(f"{path.relative_to(item.source)} {_differs(volume, image)} its image")
-    return _named(path, item.source, to_class_ids, volume.voxels, item.classes)
+    return _with_file_name(path, item.source, to_class_ids, volume.voxels, item.classes)
 
 
 def _differs(volume: Volume, other: Volume) -> str:
@@ -115,11 +115,11 @@ def _differs(volume: Volume, other: Volume) -> str:
 
 
 def _read(path: Path, source: Path) -> Volume:
-    return _named(path, source, read_volume, path)
+    return _with_file_name(path, source, read_volume, path)
 
 
-def _named(path: Path, source: Path, function: Callable, *args):
-    """What the function gives; its ValueErrors are words that follow the name of the file."""
+def _with_file_name(path: Path, source: Path, function: Callable, *args):
+    """The result of the function; its ValueErrors are prefixed with the name of the file."""
     try:
         return function(*args)
     except ValueError as error:
@@ -137,6 +137,6 @@ def _recognise(source: Path) -> Layout:
 
 
 def _modalities(scans: Iterable[Scan]) -> tuple[str, ...]:
-    """Every one that a scan has; a scan that lacks one of them is a problem, and not a reason to do without it."""
+    """Every modality that any scan has; a scan without one of them is a problem."""
     found = {modality for scan in scans for modality in scan.images}
     return tuple(modality for modality in MODALITIES if modality in found) or MODALITIES[:1]

@@ -1,4 +1,4 @@
-"""The tables of a BIDS folder: ages of participants and sessions, and the classes of segmentations.
+"""Reads the tables of a BIDS folder: ages of participants and sessions, and the classes of segmentations.
 
 Conventions: BIDS 1.10, "Participants file", "Sessions file" and "Discrete segmentations"; ages in months as NiBabies
 reads them, `scan_age` in weeks as dHCP writes it.
@@ -14,7 +14,7 @@ from fetal_jax.core.types import UserError
 from input_pipeline.builders.folder.settings import PALETTE
 from input_pipeline.builders.infant_mri.scan import Age, Classes
 
-# Columns of an age, the first that is there counts: its unit, and how many of that unit one of the column's is.
+# Columns of an age, of which the first is used: its unit here, and the factor from the column's unit to that one.
 AGES = {
     "age_months": ("months", 1.0),
     "age_weeks": ("weeks", 1.0),
@@ -65,7 +65,7 @@ def _age(row: dict[str, str], path: Path) -> Age | None:
 
 
 def _unit_of_age(path: Path) -> tuple[str, float]:
-    """That of the column `age`, by the JSON file beside the table; BIDS means years where it says nothing."""
+    """The unit of the column `age`, by the JSON file beside the table; by BIDS it is years where none is given."""
     try:
         described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8-sig"))
         unit = str(described["age"]["Units"]).lower()
@@ -85,7 +85,7 @@ def _number(text: str | None) -> float | None:
 def read_classes(path: Path) -> Classes:
     """The classes of a dseg.tsv: its indices in rising order become the ids 1, 2, ...; index 0 is the background.
 
-    Raises UserError that names the file if it is no such table.
+    Raises UserError that names the file if it is not such a table.
     """
     rows = read_tsv(path)
     try:

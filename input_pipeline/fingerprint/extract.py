@@ -1,4 +1,4 @@
-"""Measures a prepared dataset: the index tells everything but the grey values."""
+"""Extracts the fingerprint of a prepared dataset: all of it from the index, but for the grey values."""
 
 import dataclasses
 from collections import Counter
@@ -7,19 +7,18 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from input_pipeline.dataset import Dataset
-from input_pipeline.fingerprint.cautions import cautions
-from input_pipeline.fingerprint.description import Class, Description, Sizes, Spacings
+from input_pipeline.fingerprint.dataset_fingerprint import Class, Fingerprint, Sizes, Spacings, Spread
 from input_pipeline.fingerprint.intensity import intensities
-from input_pipeline.fingerprint.spread import Spread
+from input_pipeline.fingerprint.warnings import warnings_of
 
 
-def describe(dataset: Dataset, sample: int = 500, seed: int = 0) -> Description:
-    """Describes a dataset: grey values of at most `sample` examples, drawn by `seed`; all else from the index."""
+def extract_fingerprint(dataset: Dataset, sample: int = 500, seed: int = 0) -> Fingerprint:
+    """The fingerprint; its grey values are those of at most `sample` examples, drawn by `seed`."""
     index = dataset.index
     drawn = np.random.default_rng(seed).choice(len(dataset), min(sample, len(dataset)), replace=False)
     labelled_subjects = Counter(np.array(index.subjects)[index.labelled].tolist())
     subjects = Counter(index.subjects)
-    found = Description(
+    found = Fingerprint(
         dataset=dataset.name,
         version=dataset.version,
         title=dataset.facts.title,
@@ -32,7 +31,7 @@ def describe(dataset: Dataset, sample: int = 500, seed: int = 0) -> Description:
         n_labelled_subjects=len(labelled_subjects),
         n_pool=sum(count for subject, count in subjects.items() if subject not in labelled_subjects),
         images_a_subject=Spread.of(list(subjects.values())),
-        labelled_a_subject=Spread.of(list(labelled_subjects.values())),
+        labelled_a_subject=Spread.of_any(list(labelled_subjects.values())),
         groups=dict(sorted(Counter(filter(None, index.groups)).items())),
         sizes=_sizes(index.shapes),
         spacing=_spacings(index.spacing_mm),
@@ -41,7 +40,7 @@ def describe(dataset: Dataset, sample: int = 500, seed: int = 0) -> Description:
         intensity=intensities(dataset[index.names[i]].image for i in sorted(drawn)),
         notes=tuple(dataset.notes),
     )
-    return dataclasses.replace(found, warnings=cautions(found))
+    return dataclasses.replace(found, warnings=warnings_of(found))
 
 
 def _sizes(shapes: Int64[np.ndarray, "n dims"]) -> Sizes:
@@ -80,9 +79,9 @@ def _classes(dataset: Dataset) -> tuple[Class, ...]:
                 n_images=int(shown.sum()),
                 n_subjects=len(np.unique(subject[shown])),
                 presence=float(shown.mean()) if len(pixels) else None,
-                extent_px=Spread.of(counts[shown]),
-                extent_mm=Spread.of(counts[measured] * pixel_mm[measured]),
-                of_square=Spread.of(counts[shown] / square[shown]),
+                extent_px=Spread.of_any(counts[shown]),
+                extent_mm=Spread.of_any(counts[measured] * pixel_mm[measured]),
+                of_square=Spread.of_any(counts[shown] / square[shown]),
             )
         )
     return tuple(found)

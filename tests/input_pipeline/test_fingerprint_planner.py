@@ -1,4 +1,4 @@
-"""The suggested config: its rules at their borders, and the file as `fetal-jax train` takes it."""
+"""The planned config: its rules at their borders, and the file as `fetal-jax train` takes it."""
 
 import dataclasses
 import math
@@ -9,10 +9,9 @@ from fetal_jax.core import config as configs
 from fetal_jax.core.types import UserError
 from fetal_jax.experiment import Experiment
 from input_pipeline.dataset import Dataset
-from input_pipeline.fingerprint import describe, suggest, write_config
-from input_pipeline.fingerprint.description import Class, Description, Sizes, Spacings
-from input_pipeline.fingerprint.spread import Spread
-from input_pipeline.split_assignment import Case, make_splits
+from input_pipeline.fingerprint import extract_fingerprint, plan, write_config
+from input_pipeline.fingerprint.dataset_fingerprint import Class, Fingerprint, Sizes, Spacings, Spread
+from input_pipeline.split_assignment import SplitItem, make_splits
 from input_pipeline.splits import Request
 
 
@@ -27,10 +26,10 @@ def structure(name="brain", share=0.3, presence=1.0, fills=0.25, n_subjects=100,
     return Class(name, pixels, share, n_images, n_subjects, presence, same(voxels), None, same(fills))
 
 
-def description(*structures, longest=512.0, dims=2, **changes):
+def fingerprint(*structures, longest=512.0, dims=2, **changes):
     """200 labelled images of 100 subjects, two each, with nothing odd about them."""
     background = dataclasses.replace(structure("background"), pixels=10**6, share=0.5)
-    found = Description(
+    found = Fingerprint(
         dataset="fake",
         version="fake:1.0.0:0",
         title="Made by hand",
@@ -55,9 +54,9 @@ def description(*structures, longest=512.0, dims=2, **changes):
     return dataclasses.replace(found, **changes)
 
 
-def reason(suggestion, key):
-    (choice,) = [choice for choice in suggestion.choices if key in choice.values]
-    return choice.reason
+def reason(planned, key):
+    (setting,) = [setting for setting in planned.settings if key in setting.values]
+    return setting.reason
 
 
 @pytest.mark.parametrize(
@@ -72,18 +71,18 @@ def reason(suggestion, key):
     ],
 )
 def test_the_input_is_as_large_as_the_smallest_structure_needs(fills, size):
-    found = description(structure("brain", fills=0.9), structure("csp", fills=fills), longest=1000.0)
-    suggestion = suggest(found)
-    assert suggestion.values["size"] == size
-    assert "csp" in reason(suggestion, "size") or fills == 0.9
+    found = fingerprint(structure("brain", fills=0.9), structure("csp", fills=fills), longest=1000.0)
+    planned = plan(found)
+    assert planned.values["size"] == size
+    assert "csp" in reason(planned, "size") or fills == 0.9
 
 
 @pytest.mark.parametrize(("longest", "size"), [(320.0, 320), (319.0, 288), (40.0, 64), (2000.0, 512)])
 def test_the_input_is_not_larger_than_the_images(longest, size):
-    suggestion = suggest(description(structure(fills=1e-4), longest=longest))
-    assert suggestion.values["size"] == size
+    planned = plan(fingerprint(structure(fills=1e-4), longest=longest))
+    assert planned.values["size"] == size
     limit = "512 is the most" if size == 512 else f"the median image's longest side is {longest:,.0f} px"
-    assert limit in reason(suggestion, "size")
+    assert limit in reason(planned, "size")
 
 
 def test_a_thousand_pixels_are_what_half_a_pixel_of_outline_asks_for():
@@ -94,25 +93,23 @@ def test_a_thousand_pixels_are_what_half_a_pixel_of_outline_asks_for():
 def test_memory_bounds_the_input_and_the_batch():
     # Two images of 256 px in 1.5 views of 2700 bytes a pixel: 0.531 GB.
     need = 2 * 1.5 * 2700 * 256**2 / 1e9
-    found = description(structure(fills=1000 / 512**2))
-    tight, tighter = suggest(found, memory_gb=1.001 * need), suggest(found, memory_gb=0.999 * need)
+    found = fingerprint(structure(fills=1000 / 512**2))
+    tight, tighter = plan(found, memory_gb=1.001 * need), plan(found, memory_gb=0.999 * need)
     assert (tight.values["size"], tight.values["batch_size"]) == (256, 2)
     assert tighter.values["size"] == 224
     assert "GB" in reason(tighter, "size")
-    assert suggest(found, memory_gb=0.001).values["size"] == 64
-    small = description(structure(fills=1000 / 256**2), n_labelled=400)
-    batches = [
-        suggest(small, memory_gb=factor * need).values["batch_size"] for factor in (1.001, 1.999, 2.001, 4.001, 16)
-    ]
+    assert plan(found, memory_gb=0.001).values["size"] == 64
+    small = fingerprint(structure(fills=1000 / 256**2), n_labelled=400)
+    batches = [plan(small, memory_gb=factor * need).values["batch_size"] for factor in (1.001, 1.999, 2.001, 4.001, 16)]
     assert batches == [2, 2, 4, 8, 8]
 
 
 def test_few_images_are_seen_more_often():
-    few = suggest(description(n_labelled=40, n_images=40)).values
+    few = plan(fingerprint(n_labelled=40, n_images=40)).values
     assert 600 <= few["stages.fine_tune.epochs"] * 0.7 * 40 / few["batch_size"] < 620
-    assert suggest(description(n_labelled=5000, n_images=5000)).values["stages.fine_tune.epochs"] == 24
+    assert plan(fingerprint(n_labelled=5000, n_images=5000)).values["stages.fine_tune.epochs"] == 24
     assert "stages.retrain.epochs" not in few
-    assert "stages.retrain.epochs" in suggest(description(n_images=300, n_pool=100)).values
+    assert "stages.retrain.epochs" in plan(fingerprint(n_images=300, n_pool=100)).values
 
 
 @pytest.mark.parametrize(
@@ -120,37 +117,37 @@ def test_few_images_are_seen_more_often():
 )
 def test_a_batch_of_more_than_four_is_at_most_a_twentieth_of_the_training_images(n_labelled, n_pool, batch):
     # 70 % of the labelled images are trained on, with the pool: 160 images are enough for 8.
-    suggestion = suggest(description(n_labelled=n_labelled, n_pool=n_pool, n_images=n_labelled + n_pool))
-    assert suggestion.values["batch_size"] == batch
-    assert suggestion.values["unlabelled_per_batch"] == (batch // 2 if n_pool else 0)
+    planned = plan(fingerprint(n_labelled=n_labelled, n_pool=n_pool, n_images=n_labelled + n_pool))
+    assert planned.values["batch_size"] == batch
+    assert planned.values["unlabelled_per_batch"] == (batch // 2 if n_pool else 0)
 
 
 def test_the_protocol_has_as_many_stages_as_there_is_data_for():
-    without, mixed = suggest(description()), suggest(description(n_images=300))
+    without, mixed = plan(fingerprint()), plan(fingerprint(n_images=300))
     assert without.values["stages"] == mixed.values["stages"] == ("fine_tune",)
     assert "no image is unlabelled" in reason(without, "stages")
     assert "the 100 unlabelled images are of subjects with labels" in reason(mixed, "stages")
-    pool = suggest(description(n_images=300, n_pool=100))
+    pool = plan(fingerprint(n_images=300, n_pool=100))
     assert pool.values["stages"] == ("decoder", "fine_tune", "retrain")
 
 
 def test_rare_structures_are_drawn_more_often_and_stratified():
     third, fewer = structure("csp", presence=67 / 200, n_subjects=40), structure("lv", presence=66 / 200, n_subjects=40)
-    suggestion = suggest(description(third, fewer))
-    assert suggestion.values["sampling.structures"] == suggestion.values["split.stratify"] == ("lv",)
-    assert suggestion.values["sampling.factor"] == 3
-    assert suggest(description(third)).values["sampling.factor"] == 1
+    planned = plan(fingerprint(third, fewer))
+    assert planned.values["sampling.structures"] == planned.values["split.stratify"] == ("lv",)
+    assert planned.values["sampling.factor"] == 3
+    assert plan(fingerprint(third)).values["sampling.factor"] == 1
     scarce = structure("csp", presence=0.05, n_subjects=6)
-    both = suggest(description(scarce, fewer))
+    both = plan(fingerprint(scarce, fewer))
     assert both.values["sampling.structures"] == ("lv",)
     assert both.values["split.stratify"] == ("csp", "lv")
     assert "csp in 6" in reason(both, "sampling.structures")
-    assert "csp in 6" in reason(suggest(description(scarce)), "sampling.structures")
+    assert "csp in 6" in reason(plan(fingerprint(scarce)), "sampling.structures")
 
 
 def test_classes_are_weighted_where_one_is_under_a_hundredth():
-    assert suggest(description(structure(share=0.01))).values["class_weights.rule"] == "none"
-    rare = suggest(description(structure(share=0.0099)))
+    assert plan(fingerprint(structure(share=0.01))).values["class_weights.rule"] == "none"
+    rare = plan(fingerprint(structure(share=0.0099)))
     assert rare.values["class_weights.rule"] == "inverse_frequency"
     # Of 1,009,900 pixels: 1 / (0.9902 + 0.01) = 0.99981, 1 / (0.0098 + 0.01) = 50.4; their mean is 1 after scaling.
     assert "background 0.039, brain 2" in reason(rare, "class_weights.rule")
@@ -158,7 +155,7 @@ def test_classes_are_weighted_where_one_is_under_a_hundredth():
 
 def test_published_augmentation_is_for_one_structure_that_is_large_enough():
     def stages(*structures, **changes):
-        values = suggest(description(*structures, n_images=300, n_pool=100, **changes)).values
+        values = plan(fingerprint(*structures, n_images=300, n_pool=100, **changes)).values
         augments = tuple(values[f"stages.{stage}.augment"] for stage in ("decoder", "fine_tune", "retrain"))
         return augments, values["evaluation.blur"]
 
@@ -172,23 +169,23 @@ def test_published_augmentation_is_for_one_structure_that_is_large_enough():
 
 def test_a_structure_that_nobody_shows_is_left_out():
     nothing = dataclasses.replace(structure("lv"), pixels=0, n_images=0, of_square=None, extent_px=None)
-    suggestion = suggest(description(structure(), nothing))
-    assert suggestion.values["structures"] == ("brain",)
-    assert reason(suggestion, "structures") == "no labelled image shows lv"
+    planned = plan(fingerprint(structure(), nothing))
+    assert planned.values["structures"] == ("brain",)
+    assert reason(planned, "structures") == "no labelled image shows lv"
 
 
 def frames(*counts, pool=0):
     """Labelled images of subjects with so many each, and a pool of one unlabelled image a subject; and their facts."""
-    cases = [Case(f"{s}_{i}", str(s), True, frozenset(["brain"])) for s, n in enumerate(counts) for i in range(n)]
-    cases += [Case(f"u{i}", f"u{i}", False) for i in range(pool)]
-    found = description(
-        n_images=len(cases),
+    items = [SplitItem(f"{s}_{i}", str(s), True, frozenset(["brain"])) for s, n in enumerate(counts) for i in range(n)]
+    items += [SplitItem(f"u{i}", f"u{i}", False) for i in range(pool)]
+    found = fingerprint(
+        n_images=len(items),
         n_labelled=sum(counts),
         n_pool=pool,
         n_labelled_subjects=len(counts),
         labelled_a_subject=Spread.of(counts),
     )
-    return cases, found
+    return items, found
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -205,20 +202,20 @@ def frames(*counts, pool=0):
         ([4, 4], "images"),
     ],
 )
-def test_the_split_can_be_dealt(counts, unit, pool, seed):
-    cases, found = frames(*counts, pool=pool)
-    values = suggest(found).values
+def test_the_split_can_be_made(counts, unit, pool, seed):
+    items, found = frames(*counts, pool=pool)
+    values = plan(found).values
     assert values["split.unit"] == unit
     fields = {key.removeprefix("split."): value for key, value in values.items() if key.startswith("split.")}
-    splits = make_splits(cases, Request.from_dict({"seed": seed, **fields}))
+    splits = make_splits(items, Request.from_dict({"seed": seed, **fields}))
     assert min(splits.n_images["test"], splits.n_images["labelled"]) > 0
     assert bool(splits.n_images["validation"]) == (len(counts) > 2)
     assert set(splits.parts["unlabelled"]) == {f"u{i}" for i in range(pool)}
 
 
 def test_the_border_of_percentages_is_a_subject_with_fifteen_per_cent():
-    assert suggest(frames(*[3] * 6, 2)[1]).values["split.unit"] == "percent"  # 3 of 20
-    assert suggest(frames(*[3] * 6, 1)[1]).values["split.unit"] == "images"  # 3 of 19
+    assert plan(frames(*[3] * 6, 2)[1]).values["split.unit"] == "percent"  # 3 of 20
+    assert plan(frames(*[3] * 6, 1)[1]).values["split.unit"] == "images"  # 3 of 19
 
 
 @pytest.mark.parametrize(
@@ -230,11 +227,11 @@ def test_the_border_of_percentages_is_a_subject_with_fifteen_per_cent():
     ],
 )
 def test_no_config_without_something_to_learn_and_to_test(changes, why, tmp_path):
-    suggestion = suggest(description(**changes))
-    assert suggestion.values == {}
-    assert suggestion.lines() == [f"no config is suggested: {suggestion.why_no_config}"]
+    planned = plan(fingerprint(**changes))
+    assert planned.values == {}
+    assert planned.lines() == [f"no config is suggested: {planned.why_no_config}"]
     with pytest.raises(UserError, match=f"no config is suggested for hc18: {why}"):
-        write_config(tmp_path / "config.py", "hc18", suggestion)
+        write_config(tmp_path / "config.py", "hc18", planned)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,18 +247,18 @@ def test_no_config_without_something_to_learn_and_to_test(changes, why, tmp_path
     ],
 )
 def test_a_patch_holds_the_smallest_structure(voxels, longest, memory_gb, side, tmp_path):
-    found = description(structure("wm", voxels=voxels), structure("gm", voxels=10 * voxels), longest=longest, dims=3)
-    suggestion = suggest(found, memory_gb)
-    assert suggestion.values == {"patch": (side,) * 3}
-    assert "these are volumes" in suggestion.lines()[-1]
+    found = fingerprint(structure("wm", voxels=voxels), structure("gm", voxels=10 * voxels), longest=longest, dims=3)
+    planned = plan(found, memory_gb)
+    assert planned.values == {"patch": (side,) * 3}
+    assert "these are volumes" in planned.lines()[-1]
     with pytest.raises(UserError, match="configs are for images"):
-        write_config(tmp_path / "config.py", "infant_mri", suggestion)
+        write_config(tmp_path / "config.py", "infant_mri", planned)
 
 
 def test_every_value_comes_with_its_reason():
-    suggestion = suggest(description())
-    text = suggestion.lines()
-    assert len(text) == 2 * len(suggestion.choices)
+    planned = plan(fingerprint())
+    text = planned.lines()
+    assert len(text) == 2 * len(planned.settings)
     assert all(line.startswith("    ") and len(line) > 20 for line in text[1::2])
 
 
@@ -271,14 +268,14 @@ def settings_of(path, argument=""):
 
 def test_the_file_holds_what_was_suggested(tmp_path):
     lv = structure("lv", share=0.001, presence=0.2, n_subjects=20, fills=0.02)
-    suggestion = suggest(description(structure(), lv, n_images=300, n_pool=100))
+    planned = plan(fingerprint(structure(), lv, n_images=300, n_pool=100))
     path = tmp_path / "config.py"
-    write_config(path, "hc18", suggestion)
+    write_config(path, "hc18", planned)
     settings = settings_of(path)
     assert settings["dataset"] == "hc18"
     stages = {stage["name"]: stage for stage in settings["stages"]}
-    assert list(stages) == list(suggestion.values["stages"]) == ["decoder", "fine_tune", "retrain"]
-    for key, value in suggestion.values.items():
+    assert list(stages) == list(planned.values["stages"]) == ["decoder", "fine_tune", "retrain"]
+    for key, value in planned.values.items():
         found = settings | {"stages": stages}
         for word in key.split("."):
             found = found[word]
@@ -295,18 +292,18 @@ def test_the_stages_of_the_file_are_those_that_were_suggested(tmp_path, unit, po
     """Also where the unlabelled images are not a part that the split asks for, but join it."""
     subjects = 100 if unit == "percent" else 5
     each = same(200 / subjects)
-    found = description(n_images=200 + pool, n_pool=pool, n_labelled_subjects=subjects, labelled_a_subject=each)
-    suggestion = suggest(found)
-    assert suggestion.values["split.unit"] == unit
+    found = fingerprint(n_images=200 + pool, n_pool=pool, n_labelled_subjects=subjects, labelled_a_subject=each)
+    planned = plan(found)
+    assert planned.values["split.unit"] == unit
     path = tmp_path / "config.py"
-    write_config(path, "hc18", suggestion)
+    write_config(path, "hc18", planned)
     names = tuple(stage["name"] for stage in settings_of(path)["stages"])
-    assert names == suggestion.values["stages"] == (("decoder", "fine_tune", "retrain") if pool else ("fine_tune",))
+    assert names == planned.values["stages"] == (("decoder", "fine_tune", "retrain") if pool else ("fine_tune",))
 
 
 def test_the_user_has_the_last_word(tmp_path):
     path = tmp_path / "config.py"
-    write_config(path, "hc18", suggest(description(n_images=300, n_pool=100)))
+    write_config(path, "hc18", plan(fingerprint(n_images=300, n_pool=100)))
     overrides = {"batch_size": "2", "stages.fine_tune.epochs": "5", "split.test": "7", "stages": "fine_tune"}
     settings = configs.load(str(path), list(overrides.items()))
     assert [(stage["name"], stage["epochs"]) for stage in settings["stages"]] == [("fine_tune", 5)]
@@ -315,11 +312,11 @@ def test_the_user_has_the_last_word(tmp_path):
 
 def test_an_experiment_takes_the_file_as_it_is(data_dir, tmp_path):
     dataset = Dataset("fetal_phantom/tiny", data_dir)
-    suggestion = suggest(describe(dataset))
-    write_config(tmp_path / "config.py", dataset.name, suggestion)
+    planned = plan(extract_fingerprint(dataset))
+    write_config(tmp_path / "config.py", dataset.name, planned)
     experiment = Experiment(settings_of(tmp_path / "config.py"), data_dir)
-    assert experiment.settings.size == suggestion.values["size"] == 128
-    assert experiment.facts.foreground == suggestion.values["structures"] == ("skull", "brain", "csp", "cerebellum")
+    assert experiment.settings.size == planned.values["size"] == 128
+    assert experiment.facts.foreground == planned.values["structures"] == ("skull", "brain", "csp", "cerebellum")
     assert [stage.name for stage in experiment.stages] == ["fine_tune"]
     assert {part: len(names) for part, names in experiment.splits.parts.items()} == {
         "labelled": 18,

@@ -1,10 +1,35 @@
-"""What a prepared dataset holds: data only."""
+"""The fingerprint of a prepared dataset: data only."""
 
 import dataclasses
-import json
+from typing import Any
 
+import numpy as np
+
+from fetal_jax.core.json_files import to_text
 from input_pipeline.fingerprint.intensity import Intensity
-from input_pipeline.fingerprint.spread import Spread
+
+FORMAT = 1  # of description.json
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Minimum, median, maximum, 5th and 95th percentile (linear between ranks) of a list of numbers."""
+
+    minimum: float
+    p5: float
+    median: float
+    p95: float
+    maximum: float
+
+    @classmethod
+    def of(cls, values: Any) -> "Spread":
+        """Of an array or a list with at least one number."""
+        return cls(*np.percentile(np.asarray(values, np.float64), (0, 5, 50, 95, 100)).tolist())
+
+    @classmethod
+    def of_any(cls, values: Any) -> "Spread | None":
+        """As `of`; None where there is no number."""
+        return cls.of(values) if np.size(values) else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +64,29 @@ class Class:
     presence: float | None  # their share of the labelled images
     extent_px: Spread | None  # pixels of an image, voxels of a volume
     extent_mm: Spread | None  # mm² of an image, mm³ of a volume; where the spacing is known
-    of_square: Spread | None  # share of the square (cube) on the longest side: what of a network's input it fills
+    of_square: Spread | None  # share of the square (cube) on the longest side: of a network's input that it fills
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
-    """Everything that `describe` found. `classes[0]` is the background."""
+class Words:
+    """The words for a dataset of images or of volumes."""
+
+    unit: str  # an example, in the plural
+    axes: tuple[str, ...]  # in the order of the arrays
+    pixel: str
+    even: str  # where a pixel is as long as it is wide
+    extent: str  # the unit of an extent in mm
+
+
+WORDS = {
+    2: Words("images", ("rows", "columns"), "px", "square pixels", "mm²"),
+    3: Words("volumes", ("slices", "rows", "columns"), "voxels", "cubic voxels", "mm³"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """Counts, sizes, spacings, classes and grey values of a dataset. `classes[0]` is the background."""
 
     dataset: str
     version: str
@@ -57,7 +99,7 @@ class Description:
     n_subjects: int
     n_labelled_subjects: int  # with a labelled image at least
     n_pool: int  # images of subjects without any labelled image
-    images_a_subject: Spread
+    images_a_subject: Spread  # images of one subject; the name is also the key in description.json
     labelled_a_subject: Spread | None  # over subjects with a labelled image
     groups: dict[str, int]  # images by group, {} where there are none
     sizes: Sizes
@@ -74,12 +116,13 @@ class Description:
         return tuple(each for each in self.classes[1:] if each.n_images)
 
     @property
-    def noun(self) -> str:
-        """What to call the examples."""
-        return "images" if self.dims == 2 else "volumes"
+    def words(self) -> "Words":
+        """The words for its examples, axes and pixels."""
+        return WORDS[self.dims]
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        """The text of description.json."""
+        return to_text(dataclasses.asdict(self), format=FORMAT)
 
     def lines(self) -> list[str]:
         """A summary for a terminal."""
