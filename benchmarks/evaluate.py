@@ -22,7 +22,7 @@ if not __package__:
 
 from fetal_jax.core import config as configs
 from fetal_jax.core.types import UserError
-from fetal_jax.evaluation.evaluator import assess
+from fetal_jax.evaluation.evaluator import evaluate_records
 from fetal_jax.evaluation.scores import score
 from fetal_jax.experiment import Experiment
 from fetal_jax.inference import segmenter as segmenters
@@ -50,7 +50,7 @@ def main() -> int:
     tasks: dict[str, Callable[[], object]] = {
         "network": lambda: sum(1 for _ in segmenter.probabilities(record.image for record in records)),
         "dice": lambda: score(segmenter.probabilities, records, classes),
-        "all metrics": lambda: assess(segmenter.probabilities, records, classes),
+        "all metrics": lambda: evaluate_records(segmenter.probabilities, records, classes),
     }
     next(segmenter.probabilities([records[0].image]))  # compiles
     rounds = [{name: timed(task) for name, task in tasks.items()} for _ in range(args.rounds)]

@@ -18,11 +18,46 @@ if not __package__:
 import numpy as np
 
 from fetal_jax.core.types import DatasetFacts
-from fetal_jax.evaluation.payload import plain
-from fetal_jax.metrics.overlap import METRICS
+from fetal_jax.evaluation.protocol import (
+    LabellingResult,
+    PseudoLabelFacts,
+    StageResult,
+    TrainingCurve,
+    TrainingHistory,
+)
+from fetal_jax.evaluation.results import (
+    AnomalyResult,
+    AurocResult,
+    BiometryResult,
+    CalibrationResult,
+    ClassCurves,
+    ConfusionResult,
+    CorruptionResult,
+    DeviantSubject,
+    DiceInterval,
+    GainResult,
+    MeanSdN,
+    MeasureResult,
+    OverallResult,
+    PairedTestsResult,
+    PixelCurve,
+    PixelResult,
+    ReliabilityBin,
+    RobustnessResult,
+    ScoresResult,
+    SeedsResult,
+    SeedsRow,
+    UncertaintyResult,
+)
+from fetal_jax.evaluation.scores import Absence, Intervals, Scores, ScoreTable
+from fetal_jax.evaluation.selection import Candidate, Selection
+from fetal_jax.evaluation.uncertainty import RiskCoverageCurve
+from fetal_jax.metrics.registry import COUNT_METRICS
 from fetal_jax.metrics.surface import SURFACE_METRICS_MM, SURFACE_METRICS_PX
-from fetal_jax.reporting.report import Example, Explanation, Report, write_report
+from fetal_jax.reporting.report import Explanation, GalleryImage, PseudoLabelsResult, Report, write_report
+from input_pipeline.splits import Splits
 
+STAGES = ("decoder", "fine_tune", "retrain")
 STRUCTURES = ("brain", "cerebellum", "cavum", "ventricle", "midline")
 SHAPE = (540, 800)
 MOST_SECONDS, MOST_MEGABYTES = 60, 20
@@ -31,18 +66,10 @@ MOST_SECONDS, MOST_MEGABYTES = 60, 20
 def made_up(n_images: int) -> Report:
     """A report with every section there is."""
     rng = np.random.default_rng(0)
-    test = _scores(rng, n_images)
-    stages = dict.fromkeys(("decoder", "fine_tune", "retrain"), test)
-    summary = {"dataset": "made_up", "model": "none", "stages": stages, "test": test, "final_stage": "retrain"}
-    summary |= {"test_tta": test, "test_cleaned": test, "warnings": ["Every number of this page is made up."]}
-    names = [f"{i:04d}" for i in range(n_images)]
+    names = tuple(f"{i:04d}" for i in range(n_images))
+    labelling = _labelling(rng, names)
     return Report(
         title=f"Made-up report of {n_images} images",
-        config={},
-        splits={"hash": "0" * 64, "seed": 0, "parts": {"labelled": names, "test": names}, "n_subjects": {}},
-        metrics=_training(rng),
-        labelling=[_labelling(rng, names)],
-        summary=summary,
         facts=DatasetFacts(
             name="made_up",
             title="nothing real",
@@ -52,110 +79,186 @@ def made_up(n_images: int) -> Report:
             licence="none",
             citation="",
         ),
-        examples=[_example(rng, title, i) for title in ("worst", "median", "best") for i in range(12)],
-        pseudo_examples=[_example(rng, "kept", i) for i in range(6)],
-        details=_details(rng, n_images),
-        explanations=[_explanation(rng, i) for i in range(8)],
+        config={},
+        dataset="made_up",
+        model="none",
+        splits=Splits("made_up", 0, {"labelled": names, "test": names}, {}),
+        warnings=("Every number of this page is made up.",),
+        protocol=tuple(_stage(name, labelling if name == "retrain" else None) for name in STAGES),
+        history=_training(rng),
+        scores=_scores(rng, n_images),
+        tests=_tests(n_images),
+        pixels=_pixels(rng, n_images),
+        uncertainty=_uncertainty(rng, n_images),
+        biometry=_biometry(rng, n_images),
+        anomaly=_anomaly(rng, n_images),
+        robustness=_robustness(n_images),
+        gallery=tuple(_image(rng, title, i) for title in ("worst", "median", "best") for i in range(12)),
+        pseudo_labels=PseudoLabelsResult((labelling,), tuple(_image(rng, "kept", i) for i in range(6))),
+        explanations=tuple(_explanation(rng, i) for i in range(8)),
     )
 
 
-def _scores(rng: np.random.Generator, n_images: int) -> dict:
-    metrics = [*METRICS, *SURFACE_METRICS_PX, *SURFACE_METRICS_MM]
-
-    def table(names: Sequence[str]) -> dict:
-        return {metric: dict(zip(names, rng.uniform(0.7, 1, len(names)), strict=True)) for metric in metrics}
-
-    scores = {average: table((*STRUCTURES, "mean")) for average in ("per_image", "per_subject", "pooled")}
-    absent = {name: {"reference": 3, "prediction": 4, "both": 5} for name in STRUCTURES}
-    defined = {metric: dict.fromkeys(STRUCTURES, n_images - 5) for metric in metrics}
-    about = {"n_images": n_images, "n_subjects": n_images // 2, "absent": absent, "defined": defined}
-    return scores | about | {"median": table(STRUCTURES)}
+def _stage(name: str, labelling: LabellingResult | None) -> StageResult:
+    return StageResult(name, 10, 1e-3, (), "dice", labelling is not None, 60.0, labelling)
 
 
-def _details(rng: np.random.Generator, n: int) -> dict:
-    names = ("background", *STRUCTURES)
-    classes = {name: {"share": 1 / len(names)} for name in names}
-    averages = {average: _intervals() for average in ("per_image", "per_subject", "pooled")}
-    candidates = [{"name": name, "mean": 0.9, "difference": 0.0, "p": 0.5} for name in ("none", "flips", "scales")]
-    choice = {"chosen": "none", "reason": "made up", "candidates": candidates}
-    gain = {"before": "fine_tune", "after": "retrain", "n": n // 2, "difference": 0.004, "low": -0.001, "high": 0.009}
-    sizes = ("hc_mm", "bpd_mm", "ofd_mm", "tcd_mm", "lv_mm", "csp_mm")
-    return plain(
-        {
-            "intervals": averages,
-            "overall": {"pixel_accuracy": 0.97, "macro": {"dice": 0.8}, "micro": {"dice": 0.9}, "n_defined": 5}
-            | {"classes": classes},
-            "curves": dict.fromkeys(STRUCTURES, _curves()),
-            "confusion": {"classes": names, "pixels": rng.integers(1, 10**6, (6, 6)) + 10**7 * np.eye(6, dtype=int)},
-            "calibration": {"ece": 0.02, "brier": 0.03, "bins": _bins()},
-            "choices": {"tta": choice, "postprocess": choice},
-            "gain": gain | {"wilcoxon_p": 0.2, "effect": 0.1, "smallest_gain": 0.006, "verdict": "made up"},
-            "biometry": {"measures": {key: _measure(rng, key, n) for key in sizes}},
-            "uncertainty": _doubt(rng, n),
-            "anomaly": _anomaly(rng, n),
-            "robustness": _robustness(n),
-        }
+def _scores(rng: np.random.Generator, n_images: int) -> ScoresResult:
+    test = _averages(rng, n_images)
+    metrics = [*COUNT_METRICS, *SURFACE_METRICS_PX]
+    table = {metric: {name: [0.8, 0.9] for name in (*STRUCTURES, "mean")} for metric in metrics}
+    averages = dict.fromkeys(name for name, metric in COUNT_METRICS.items() if metric.averaged)
+    overall = OverallResult(
+        pixel_accuracy=0.97,
+        mean_iou=0.8,
+        mean_iou_foreground=0.8,
+        foreground_iou=0.9,
+        frequency_weighted_iou=0.95,
+        macro=dict.fromkeys(averages, 0.8),
+        micro=dict.fromkeys(averages, 0.9),
+        classes={name: {"share": 1 / 6} for name in ("background", *STRUCTURES)},
+        n_defined=5,
+    )
+    return ScoresResult(
+        foreground=STRUCTURES,
+        stages=dict.fromkeys(STAGES, test),
+        intervals=Intervals(table, table, table),
+        overall=overall,
+        tta="flips",
+        postprocess="largest",
+        with_tta=test,
+        postprocessed=test,
+        before_labelling="fine_tune",
+        kept_pseudo_labels=True,
     )
 
 
-def _intervals() -> dict:
-    return {metric: {name: [0.8, 0.9] for name in (*STRUCTURES, "mean")} for metric in METRICS}
+def _averages(rng: np.random.Generator, n_images: int) -> Scores:
+    metrics = [*COUNT_METRICS, *SURFACE_METRICS_PX, *SURFACE_METRICS_MM]
+
+    def table(names: Sequence[str]) -> ScoreTable:
+        return {metric: dict(zip(names, rng.uniform(0.7, 1, len(names)).tolist(), strict=True)) for metric in metrics}
+
+    per_image, per_subject, pooled = (table((*STRUCTURES, "mean")) for _ in range(3))
+    return Scores(
+        per_image=per_image,
+        per_subject=per_subject,
+        pooled=pooled,
+        median=table(STRUCTURES),
+        defined={metric: dict.fromkeys(STRUCTURES, n_images - 5) for metric in metrics},
+        n_images=n_images,
+        n_subjects=n_images // 2,
+        absent={name: Absence(3, 4, 5) for name in STRUCTURES},
+    )
 
 
-def _curves() -> dict:
+def _tests(n: int) -> PairedTestsResult:
+    names = ("none", "flips", "scales")
+    selection = Selection("none", "none", tuple(Candidate(name, 0.9, 0, n, 0.0, 0.5) for name in names), "made up")
+    gain = GainResult(
+        before="fine_tune",
+        after="retrain",
+        n=n // 2,
+        n_dropped=0,
+        difference=0.004,
+        low=-0.001,
+        high=0.009,
+        wilcoxon_p=0.2,
+        permutation_p=0.2,
+        effect=0.1,
+        smallest_gain=0.006,
+        verdict="made up",
+    )
+    return PairedTestsResult(gain, {"tta": selection, "postprocess": selection})
+
+
+def _pixels(rng: np.random.Generator, n_images: int) -> PixelResult:
     x = np.linspace(0, 1, 2000)
-    return {"roc": {"x": x, "y": x**0.02, "auc": 0.98}, "pr": {"x": x, "y": 1 - x**30, "auc": 0.97}}
+    roc, pr = (PixelCurve(tuple(x.tolist()), tuple(y.tolist()), 0.98) for y in (x**0.02, 1 - x**30))
+    pixels = rng.integers(1, 10**6, (6, 6)) + 10**7 * np.eye(6, dtype=int)
+    bins = tuple(ReliabilityBin(c, c**2, 0.1) for c in np.linspace(0.3, 1, 10).tolist())
+    return PixelResult(
+        n_images=n_images,
+        curves=dict.fromkeys(STRUCTURES, ClassCurves(roc, pr)),
+        confusion=ConfusionResult(("background", *STRUCTURES), tuple(map(tuple, pixels.tolist()))),
+        calibration=CalibrationResult(0.02, 0.03, bins),
+    )
 
 
-def _bins() -> list[dict]:
-    return [{"confidence": c, "accuracy": c**2, "share": 0.1} for c in np.linspace(0.3, 1, 10)]
+def _uncertainty(rng: np.random.Generator, n: int) -> UncertaintyResult:
+    curve = RiskCoverageCurve(np.arange(1, n + 1) / n, np.sort(rng.uniform(0, 0.3, n)), 0.1, 0.08, 0.15, 0)
+    return UncertaintyResult(curve, 0.6)
 
 
-def _doubt(rng: np.random.Generator, n: int) -> dict:
-    areas = {"area": 0.1, "random": 0.15, "ideal": 0.08, "correlation": 0.6}
-    return {"coverage": np.arange(1, n + 1) / n, "risk": np.sort(rng.uniform(0, 0.3, n)), **areas}
+def _biometry(rng: np.random.Generator, n: int) -> BiometryResult:
+    sizes = ("hc_mm", "bpd_mm", "ofd_mm", "tcd_mm", "lv_mm", "csp_mm")
+    heads = {"df_mm": MeanSdN(0.1, 2.0, n), "dice": MeanSdN(0.97, 0.01, n)}
+    return BiometryResult({key: _measure(rng, key, n) for key in sizes}, heads, "Made up.")
 
 
-def _anomaly(rng: np.random.Generator, n: int) -> dict:
-    numbers = {"auroc": 0.93, "low": 0.9, "high": 0.95, "kinds": {"large ventricle": 0.95}, "note": "Made up."}
-    return {"normal": rng.gamma(3, 0.5, n), "anomalous": rng.gamma(6, 0.7, n // 4), **numbers}
+def _measure(rng: np.random.Generator, title: str, n_images: int) -> MeasureResult:
+    return MeasureResult(
+        title=title,
+        unit="mm",
+        n=n_images,
+        n_missing=0,
+        bias=0.1,
+        sd=2.0,
+        low=-3.8,
+        high=4.0,
+        mad=1.5,
+        reference=tuple(rng.uniform(50, 300, n_images).tolist()),
+        difference=tuple(rng.normal(0.1, 2, n_images).tolist()),
+        half_width=3.2,
+        n_calibration=100,
+        coverage=0.9,
+    )
 
 
-def _robustness(n: int) -> dict:
-    def row(strength: int) -> dict:
+def _anomaly(rng: np.random.Generator, n: int) -> AnomalyResult:
+    return AnomalyResult(
+        normal=tuple(rng.gamma(3, 0.5, n).tolist()),
+        anomalous=tuple(rng.gamma(6, 0.7, n // 4).tolist()),
+        most=(DeviantSubject("0001", "1", 9.0, "made up"),),
+        n_refused=0,
+        n_images=n,
+        note="Made up.",
+        separation=AurocResult(0.93, 0.9, 0.95, {"large ventricle": 0.95}),
+    )
+
+
+def _robustness(n: int) -> RobustnessResult:
+    def row(strength: int) -> CorruptionResult:
         dice, drop = 0.9 - strength / 20, strength / 20
-        numbers = {"dice": dice, "low": dice - 0.02, "high": dice + 0.02, "drop": drop, "p": 0.01}
-        return {"strength": strength, "unit": "units", **numbers}
+        return CorruptionResult(strength, "units", dice, dice - 0.02, dice + 0.02, drop, drop, drop, 0.01, n)
 
-    rows = {f"perturbation {i}": [row(strength) for strength in range(1, 6)] for i in range(7)}
-    clean = {"dice": 0.9, "low": 0.88, "high": 0.92}
-    return {"n_images": n, "n_subjects": n // 2, "clean": clean, "perturbations": rows}
+    def seeds(strength: float) -> SeedsRow:
+        return SeedsRow(strength, 0.9, 0.01, 0.8, 0.7, 0.9)
 
-
-def _measure(rng: np.random.Generator, title: str, n_images: int) -> dict:
-    numbers = {"bias": 0.1, "sd": 2.0, "low": -3.8, "high": 4.0, "mad": 1.5, "half_width": 3.2, "coverage": 0.9}
-    points = {"reference": rng.uniform(50, 300, n_images), "difference": rng.normal(0.1, 2, n_images)}
-    return {"title": title, "unit": "mm", "n": n_images, "n_missing": 0, "n_calibration": 100, **numbers, **points}
-
-
-def _training(rng: np.random.Generator) -> list[dict]:
-    losses = rng.uniform(0.1, 0.2, 50_000)
-    names = ("decoder", "fine_tune", "retrain")
-    lines = [{"kind": "train", "step": i, "stage": names[i // 20_000], "loss": loss} for i, loss in enumerate(losses)]
-    return lines + [
-        {"kind": "validation", "step": i, "stage": names[i // 20_000], "dice": 0.8} for i in range(0, 50_000, 500)
-    ]
+    names, strengths = [f"corruption {i}" for i in range(7)], range(1, 6)
+    return RobustnessResult(
+        n_images=n,
+        n_subjects=n // 2,
+        smallest_p=0.0,
+        clean=DiceInterval(0.9, 0.88, 0.92),
+        perturbations={name: tuple(row(strength) for strength in strengths) for name in names},
+        seeds=SeedsResult(("a", "b"), seeds(0), {name: tuple(map(seeds, strengths)) for name in names}),
+    )
 
 
-def _labelling(rng: np.random.Generator, names: Sequence[str]) -> dict:
-    images = [
-        {"name": name, "kept": kept, "reason": "kept" if kept else "small", "pixels": 900.0, "confidence": sure}
-        for name, kept, sure in zip(
-            names, rng.uniform(size=len(names)) < 0.8, rng.uniform(size=len(names)), strict=True
-        )
-    ]
-    kept = sum(image["kept"] for image in images)
-    return {"stage": "retrain", "labeller": "threshold", "n_pool": len(names), "n_kept": kept, "images": images}
+def _training(rng: np.random.Generator) -> TrainingHistory:
+    loss = TrainingCurve(tuple(range(50_000)), tuple(rng.uniform(0.1, 0.2, 50_000).tolist()))
+    dice = TrainingCurve(tuple(range(0, 50_000, 500)), (0.8,) * 100)
+    return TrainingHistory(dict(zip(STAGES, (0, 20_000, 40_000), strict=True)), {"loss": loss}, dice, {})
+
+
+def _labelling(rng: np.random.Generator, names: Sequence[str]) -> LabellingResult:
+    kept, sure = rng.uniform(size=len(names)) < 0.8, rng.uniform(size=len(names))
+    images = tuple(
+        PseudoLabelFacts(name, name, bool(k), "kept" if k else "small", 900.0, float(s))
+        for name, k, s in zip(names, kept, sure, strict=True)
+    )
+    return LabellingResult("retrain", "threshold", {"threshold": 0.95}, len(names), int(kept.sum()), images)
 
 
 def _picture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -167,8 +270,8 @@ def _picture(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return rng.integers(0, 256, SHAPE, np.uint8), labels, np.roll(labels, 9, axis=1)
 
 
-def _example(rng: np.random.Generator, title: str, number: int) -> Example:
-    return Example(title, f"{number:04d}", str(number), 0.9, *_picture(rng))
+def _image(rng: np.random.Generator, title: str, number: int) -> GalleryImage:
+    return GalleryImage(title, f"{number:04d}", str(number), 0.9, *_picture(rng))
 
 
 def _explanation(rng: np.random.Generator, number: int) -> Explanation:

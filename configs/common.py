@@ -11,7 +11,7 @@ from fetal_jax.core.config import follows
 from fetal_jax.core.types import UserError
 
 # The published splits, all dealt by subject, whatever the source did. -1 is all images that the other parts leave.
-SPLITS = {
+SPLITS: dict[str, dict[str, Any]] = {
     # SS_CASE_UNet: 400 trans-cerebellar images.
     "ss_case_unet": {"labelled": 150, "unlabelled": 200, "validation": 10, "test": 40},
     # Trans-thalamic thesis, 3.2: 70/15/15 percent, stratified by the rare structures.
@@ -37,7 +37,7 @@ SPLITS = {
 # Percent of the labelled images; masks of the unlabelled part are hidden, and images without any join it.
 OF_THE_LABELLED = {"unit": "percent", "labelled": 40, "unlabelled": 30, "validation": 10, "test": 20}
 # Images of each part, and what is segmented. HC18: heads. The phantom: the cerebellum, as in the paper.
-DATASETS = {
+DATASETS: dict[str, dict[str, Any]] = {
     "fetal_phantom": {
         "structures": ("cerebellum",),
         "split": {"labelled": 120, "unlabelled": 150, "validation": 24, "test": 60},

@@ -11,7 +11,7 @@ import numpy as np
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.normative import AnomalyScore, NormativeModel
 from fetal_jax.anomaly.ood import OODDetector
-from fetal_jax.evaluation.normative import of_kind
+from fetal_jax.evaluation.normative import auroc_of_kind
 
 NOTE = "Anomalies planted in simulated images. A phantom is not clinical evidence: nothing about patients follows."
 KNOWN = ("ga_weeks", "subject", "plane")  # at the time of the scan, beside the image
@@ -83,7 +83,7 @@ def thesis_scores(cases: Iterable[Case]) -> dict[str, float]:
 
 def auroc(scores: dict[str, float], kinds: dict[str, str], kind: str = "") -> dict[str, float]:
     """Of a kind of anomaly, or of all, against the normal subjects: with the 95 % bootstrap interval by subject."""
-    return dict(zip(("auroc", "low", "high"), of_kind(scores, kinds, kind), strict=True))
+    return dict(zip(("auroc", "low", "high"), auroc_of_kind(scores, kinds, kind), strict=True))
 
 
 def result(detector: Detector, model: NormativeModel, test: Sequence[Case]) -> dict:

@@ -57,13 +57,13 @@ def check(workdir: pathlib.Path, data_dir: pathlib.Path, n_images: int, n_steps:
 
     Raises UserError if the run has no model, is on volumes, or finds nothing in any image.
     """
-    card, variables = segmenters.read(workdir)
-    if card.facts.dims != 2:
+    inference, variables = segmenters.read(workdir)
+    if inference.facts.dims != 2:  # explanations are drawn on images
         raise UserError(f"{workdir} is a run on volumes: explanations are of images, give one on images")
-    experiment, model, found = Experiment(config.read(workdir), data_dir), build_model(**card.model), []
+    experiment, model, found = Experiment(config.read(workdir), data_dir), build_model(**inference.model), []
     for record in experiment.dataset.records(experiment.splits.parts["test"]):
-        image = network_input(record.image, card.size, card.blur, card.intensity)
-        geometry, key = Letterbox.fit(record.image.shape[:2], card.size), jax.random.key(len(found))
+        image = network_input(record.image, inference.size, inference.blur, inference.intensity)
+        geometry, key = Letterbox.fit(record.image.shape[:2], inference.size), jax.random.key(len(found))
         frame = geometry.weights() > 0
         region, nothing = predicted_region(predicted_labels(model, variables, image), CLASS_ID, frame)
         if nothing:

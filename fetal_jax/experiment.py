@@ -13,8 +13,8 @@ from fetal_jax.core import settings
 from fetal_jax.core import sharding as meshes
 from fetal_jax.core.types import DatasetFacts, TrainState, UserError, Variables
 from fetal_jax.inference.predictor import AUTO
-from fetal_jax.inference.segmenter import ModelCard, Segmenter
-from fetal_jax.inference.tta import looks
+from fetal_jax.inference.segmenter import InferenceConfig, Segmenter
+from fetal_jax.inference.tta import tta_transforms
 from fetal_jax.methods import make_method
 from fetal_jax.models import MODELS, build_model, options_of
 from fetal_jax.training import pseudo_labels as labellers
@@ -124,7 +124,7 @@ class Experiment:
         }
         self.data.check(augmentations, only_images)
         if s.evaluation.tta != AUTO:
-            looks(s.evaluation.tta, dims)
+            tta_transforms(s.evaluation.tta, dims)
         for stage in self.stages:
             make_optimizer(stage.optimizer, stage.frozen)
             if stage.pseudo_labeller:
@@ -203,11 +203,11 @@ class Experiment:
         self,
         stage: Stage,
         index: int,
-        labelled: NetImages | Volumes,
-        unlabelled: NetImages | Volumes,
+        labelled: Any,
+        unlabelled: Any,
         pseudo: PseudoLabels | None,
     ) -> Stream | PatchStream:
-        """What a stage draws from; `index` is its place in the protocol."""
+        """What a stage draws from; `index` is its place in the protocol, the items are those of `source`."""
         request = StreamRequest(
             pseudo=pseudo if stage.method.pseudo_labels else None,
             unlabelled=stage.method.unlabelled,
@@ -248,16 +248,16 @@ class Experiment:
         """The images of a part at network size, or its volumes as they are."""
         return self.data.source(self.dataset, self.splits.parts[part])
 
-    def card(self, stage: str) -> ModelCard:
+    def inference_config(self, stage: str) -> InferenceConfig:
         """What inference needs beside the weights of a stage's network."""
         s = self.settings
-        return ModelCard(
+        return InferenceConfig(
             self.model_settings, s.size, s.evaluation.blur, self.facts, self.splits.hash, stage, s.intensity
         )
 
     def segmenter(self, variables: Variables, stage: str) -> Segmenter:
         """The network with these weights, in native geometry."""
-        return Segmenter(self.card(stage), variables, batch_size=self.settings.evaluation.batch_size)
+        return Segmenter(self.inference_config(stage), variables, batch_size=self.settings.evaluation.batch_size)
 
 
 def _data_spec(s: RunSettings, dims: int) -> DataSpec:

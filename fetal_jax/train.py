@@ -46,7 +46,7 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
         stage = experiment.stages[index]
         if published is not None and stage.pseudo_labeller:
             label(experiment, workdir, stage, validator.with_variables(processes.local(published)), unlabelled, stop)
-            progress.message(_labelling_line(workdir, stage))
+            progress.message(_labelling_line(stage, workdir.load_labels(stage.name)))
         pseudo = _latest_labels(experiment, workdir, index)
         stage = _as_it_can_be_run(stage, pseudo)
         return stage, experiment.stream(stage, index, labelled, unlabelled, pseudo)
@@ -56,7 +56,7 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
         if not workdir.has_model(stage.name):
             variables = processes.local(best())
             if processes.is_main():
-                segmenters.save(workdir.stage_model(stage.name), experiment.card(stage.name), variables)
+                segmenters.save(workdir.stage_model(stage.name), experiment.inference_config(stage.name), variables)
         processes.wait_for_all(f"model of {stage.name}")
 
     with _writer(workdir, checkpoints.latest_step) as writer:
@@ -198,7 +198,7 @@ def _latest_labels(experiment: Experiment, workdir: Workdir, index: int) -> Pseu
     return workdir.load_labels(named[-1]) if named else None
 
 
-def _labelling_line(workdir: Workdir, stage: Stage) -> str:
-    record = workdir.labelling_record(stage.name)
-    line = f"{stage.name}: the teacher labelled {record['n_pool']} images, {record['n_kept']} kept"
-    return line if record["n_kept"] else line + ": this stage goes on with the labelled images alone"
+def _labelling_line(stage: Stage, labels: PseudoLabels) -> str:
+    n_kept = int(labels.kept.sum())
+    line = f"{stage.name}: the teacher labelled {len(labels.kept)} images, {n_kept} kept"
+    return line if n_kept else line + ": this stage goes on with the labelled images alone"

@@ -1,17 +1,19 @@
 """Data specs: what differs between training on images and on volumes. Axes, sources and streams are asked for here."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from fetal_jax.core.types import DatasetFacts, UserError
 from input_pipeline import augment
+from input_pipeline.augment import of_volumes
 from input_pipeline.dataset import Dataset, NetImages
 from input_pipeline.letterbox import check_intensity
 from input_pipeline.patch_stream import PatchStream, Volumes
-from input_pipeline.streams import STRONG, PseudoLabels, Stream
+from input_pipeline.streams import PseudoLabels, Stream
 
-FLIPPED = {"none": False, "flips": True}  # the augmentations of volumes: whether half of the patches are mirrored
+STRONG = "perturb"  # the strong views of volumes: see input_pipeline.augment.intensity.perturb_volume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +45,8 @@ class ImageSpec:
         del settings  # images may have all of them
         check_intensity(self.intensity)
         for key, name in augmentations.items():
-            if key.endswith("augment"):
-                check_augmentation(key, name)
-            elif name not in STRONG:
-                raise UserError(f"{key} {name!r} makes no view of the same pixels: choose one of {', '.join(STRONG)}")
+            with naming(key):
+                (augment.check if key.endswith("augment") else augment.check_strong)(name)
 
     def input_shape(self, facts: DatasetFacts) -> tuple[int, ...]:
         """The shape of the network's input, without the batch."""
@@ -98,9 +98,11 @@ class VolumeSpec:
             if settings[key] != only:
                 raise UserError(f"{key} is {settings[key]!r}: on volumes it can be {only!r} only")
         for key, name in augmentations.items():
-            choices = list(FLIPPED) if key.endswith("augment") else ["perturb"]
-            if name not in choices:
-                raise UserError(f"{key} is {name!r}: on volumes it can be {' or '.join(map(repr, choices))} only")
+            if key.endswith("augment"):
+                with naming(key):
+                    of_volumes.check(name, self.dims)
+            elif name != STRONG:
+                raise UserError(f"{key} is {name!r}: on volumes it can be {STRONG!r} only")
 
     def input_shape(self, facts: DatasetFacts) -> tuple[int, ...]:
         """The shape of the network's input, without the batch."""
@@ -126,7 +128,7 @@ class VolumeSpec:
             views=request.views,
             seed=request.seed,
             patches_per_volume=self.per_volume,
-            flip=FLIPPED[request.augment],
+            flip=of_volumes.MIRRORS[request.augment],
             foreground=self.foreground,
         )
 
@@ -134,9 +136,10 @@ class VolumeSpec:
 DataSpec = ImageSpec | VolumeSpec
 
 
-def check_augmentation(key: str, name: str) -> None:
-    """Raises UserError naming the config key whose augmentation does not exist."""
+@contextlib.contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Puts the config key before the text of a UserError."""
     try:
-        augment.check(name)
+        yield
     except UserError as error:
         raise UserError(f"{key}: {error}") from None

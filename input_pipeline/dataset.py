@@ -282,6 +282,10 @@ class NetImages:
         """The image at network size, uint8 [size size c]."""
         return self._resized[i][0]
 
+    def picture(self, i: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The image and labels of it at network size, to draw."""
+        return self.image(i)[..., 0], labels
+
     def valid(self, i: int) -> np.ndarray:
         """1 on the image, 0 in its padding, float32 [size size]."""
         return self._resized[i][2].weights()

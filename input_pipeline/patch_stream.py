@@ -66,6 +66,11 @@ class Volumes:
         """The volume as it is, uint16 [d h w c]."""
         return self[i].image
 
+    def picture(self, i: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A slice of the volume and of labels in its voxels, to draw."""
+        record = dataclasses.replace(self._dataset[self._names[i]], labels=labels)
+        return record.picture(), record.picture_labels()
+
     def valid(self, i: int) -> np.ndarray:
         """1 on the volume, float32 [d h w]: it has no padding."""
         return np.ones(self[i].labels.shape, np.float32)
@@ -149,14 +154,15 @@ class PatchStream:
     def _labelled_patch(self, index: int, rng: np.random.Generator) -> Item:
         volume = self.labelled[index]
         start = self._start(volume, rng)
-        item = {key: crop(getattr(volume, key), start, self.patch) for key in ("image", "labels")}
+        item: Item = {key: crop(getattr(volume, key), start, self.patch) for key in ("image", "labels")}
         item["weights"] = _inside(volume.labels.shape, start, self.patch) * np.uint8(volume.labelled)
         item, flipped = self._maybe_flipped(item, rng)
-        source = {"volume": np.int32(index), "start": np.array(start), "flipped": np.bool_(flipped)}
+        source = {"volume": np.array(index, np.int32), "start": np.array(start), "flipped": np.array(flipped)}
         return item | source | {"spacing_mm": volume.spacing_mm}
 
     def _unlabelled_patch(self, index: int, rng: np.random.Generator) -> Item:
         """Its places are anywhere in the volume: where the foreground is, is not known."""
+        assert self.unlabelled is not None  # `_pool` is empty without
         volume = self.unlabelled[index]
         start = self._anywhere(volume.labels.shape, rng)
         item = {"image": crop(volume.image, start, self.patch)}

@@ -12,14 +12,14 @@ import grain
 import numpy as np
 from grain.experimental import ZipMapDataset
 
-from fetal_jax.core.types import Batch, Sample, Views
+from fetal_jax.core import types
+from fetal_jax.core.types import Batch, Views
 from input_pipeline import augment
+from input_pipeline.augment.compose import Sample
 from input_pipeline.dataset import NetImages
 from input_pipeline.letterbox import to_range
 
 SEEDS = {"labelled": 0, "unlabelled": 1}
-# The augmentations that leave every pixel in its place: only these make views that can be compared.
-STRONG = ("perturb", "none", "speckle", "shadow", "gain_curve", "depth_attenuation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Stream:
       augment: an augmentation of input_pipeline.augment.
       views: how many perturbed views each unlabelled image has.
       seed: of the order and of every augmentation.
-      strong: the augmentation that makes the views, a name of STRONG.
+      strong: the augmentation that makes the strong views: see augment.strong_view.
       draws: the labelled images of a pass, by index, some of them several times; None: each once. An epoch stays as
         long as it is.
       intensity: a name of input_pipeline.letterbox.INTENSITIES.
@@ -93,33 +93,25 @@ class Stream:
         return [int(i) for i in np.flatnonzero(self.pseudo.kept)]
 
     def _labelled_item(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return _arrays(self._moved(self.labelled[index], rng))
+        return self._augmented(self.labelled[index], rng)
 
     def _unlabelled_item(self, index: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        assert self.unlabelled is not None  # `_pool` is empty without
         item = self.unlabelled[index]
         if self.pseudo is None:
             item |= {"labels": np.zeros(item["image"].shape[:2], np.uint8)}
         else:
             item |= {"labels": self.pseudo.labels[index], "weights": self.pseudo.weights[index]}
-        weak = self._moved(item, rng)
-        item = _arrays(weak)
+        weak = self._augmented(item, rng)
         if self.pseudo is None:
-            del item["labels"]
-        return item | {f"strong{i}": self._strong(weak, rng) for i in range(self.views)}
+            del weak["labels"]
+        image = _in_unit_range(weak["image"])
+        return weak | {f"strong{i}": augment.strong_view(self.strong, rng, image) for i in range(self.views)}
 
-    def _moved(self, item: dict[str, np.ndarray], rng: np.random.Generator) -> augment.Sample:
-        original = augment.Sample(item["image"], item["labels"], item["weights"], item["spacing_mm"])
-        return augment.sample(self.augment, rng, original)
-
-    def _strong(self, weak: augment.Sample, rng: np.random.Generator) -> np.ndarray:
-        """A view of the same pixels."""
-        if self.strong == "perturb":
-            return augment.perturb(_in_unit_range(weak.image), rng)
-        return augment.sample(self.strong, rng, weak).image
-
-
-def _arrays(sample: augment.Sample) -> dict[str, np.ndarray]:
-    return {"image": sample.image, "labels": sample.labels, "weights": sample.weights}
+    def _augmented(self, item: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        original = Sample(item["image"], item["labels"], item["weights"], item["spacing_mm"])
+        moved = augment.sample(self.augment, rng, original)
+        return {"image": moved.image, "labels": moved.labels, "weights": moved.weights}
 
 
 def _shuffled(indices: Sequence[int], seed: int, stream: str) -> grain.MapDataset:
@@ -161,7 +153,9 @@ def to_iterator(
 def _join(parts: tuple[dict[str, np.ndarray], ...], *, finish: Callable[[np.ndarray], np.ndarray]) -> Batch:
     """One process's share of a batch."""
     labelled, *rest = parts
-    sample = Sample(finish(labelled["image"]), labelled["labels"].astype(np.int32), _as_weights(labelled["weights"]))
+    sample = types.Sample(
+        finish(labelled["image"]), labelled["labels"].astype(np.int32), _as_weights(labelled["weights"])
+    )
     return Batch(sample, _views(rest[0], finish) if rest else None)
 
 

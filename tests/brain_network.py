@@ -8,7 +8,7 @@ import pytest
 
 from fetal_jax.core.types import DatasetFacts, Variables
 from fetal_jax.inference import segmenter as segmenters
-from fetal_jax.inference.segmenter import ModelCard
+from fetal_jax.inference.segmenter import InferenceConfig
 from fetal_jax.models import build_model
 
 COLOURS = ((0, 0, 0), (213, 94, 0), (0, 158, 115), (0, 114, 178))
@@ -30,7 +30,7 @@ def facts(classes=("background", "brain", "csp", "lv"), **others):
 @pytest.fixture(scope="session")
 def brain_card():
     model = {"name": "plain_unet", "num_classes": 4, "width": 4, "depth": 1, "dropout": 0.3}
-    return ModelCard(model, size=24, blur=0, facts=facts(), splits_hash="0" * 64, stage="supervised")
+    return InferenceConfig(model, size=24, blur=0, facts=facts(), splits_hash="0" * 64, stage="supervised")
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,6 @@ CHECKED = (
     "fetal_jax.reporting.compare",
     "fetal_jax.anatomy.ellipse",
     "fetal_jax.evaluation",
-    "fetal_jax.evaluated",
     "fetal_jax.reporting.gallery",
     "fetal_jax.evaluation.findings",
     "fetal_jax.anatomy.growth_charts",
@@ -141,12 +140,12 @@ def small_network():
 @pytest.fixture(scope="session")
 def card(small_network):
     """The model card of `small_network`, as if trained for the cerebellum."""
-    from fetal_jax.inference.segmenter import ModelCard
+    from fetal_jax.inference.segmenter import InferenceConfig
     from input_pipeline import builders
     from input_pipeline.dataset import select
 
     facts, _ = select(builders.facts("fetal_phantom"), ["cerebellum"])
-    return ModelCard(small_network[0], size=32, blur=0, facts=facts, splits_hash="0" * 64, stage="fine_tune")
+    return InferenceConfig(small_network[0], size=32, blur=0, facts=facts, splits_hash="0" * 64, stage="fine_tune")
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 
 from fetal_jax.core.types import DatasetFacts, Variables
-from fetal_jax.evaluation.evaluator import Anatomy, assess
-from fetal_jax.experiment import Experiment
-from fetal_jax.inference.segmenter import ModelCard, Segmenter
+from fetal_jax.evaluation.evaluator import Anatomy, evaluate_records
+from fetal_jax.evaluation.scores import EvaluationData
+from fetal_jax.inference.segmenter import InferenceConfig, Segmenter
 from input_pipeline.dataset import Record
-from input_pipeline.splits import PARTS, Splits
+from input_pipeline.splits import PARTS
 
 
 def record(name, labels, answer=None, *, subject="", spacing_mm=0.0, **about):
@@ -39,8 +39,8 @@ def segmenter(classes, size, predict=None):
         return np.eye(len(classes), dtype=np.float32)[np.rint(images[..., 0] * 255).astype(int)]
 
     model = {"name": "plain_unet", "num_classes": len(classes), "width": 4, "depth": 1}
-    card = ModelCard(model, size, 0, facts(classes), "0" * 64, "supervised")
-    return Segmenter(card, Variables({}, {}), predict=predict or read)
+    config = InferenceConfig(model, size, 0, facts(classes), "0" * 64, "supervised")
+    return Segmenter(config, Variables({}, {}), predict=predict or read)
 
 
 class Kept:
@@ -59,23 +59,20 @@ class Kept:
         return (self[name] for name in names)
 
 
-def experiment(classes, dims=2, **parts):
-    """As the real one where it is asked for data: the records of each part by its name."""
-    made = Experiment.__new__(Experiment)
+def dataset(classes, dims=2, **parts):
+    """The data of a run: the records of each part by its name."""
     records = [each for of_part in parts.values() for each in of_part]
     names = {part: tuple(each.name for each in parts.get(part, ())) for part in PARTS}
-    made.facts, made.dataset, made.warnings = facts(classes, dims), Kept(records), []
-    made.splits = Splits("planted", 0, names, {})
-    return made
+    return EvaluationData(Kept(records), names, facts(classes, dims))
 
 
-def assessment(names, about=None, looks=None, **anatomies):
-    """Of images of a pixel, but with these `sizes` or `features` (of predictions, of references) and `looks`."""
+def evaluated(names, about=None, statistics=None, **anatomies):
+    """Images of one pixel, but with these `sizes` or `features` (of predictions, of references) and `statistics`."""
     known = about or [{}] * len(names)
     images = [record(name, [[1]], **facts) for name, facts in zip(names, known, strict=True)]
-    made = assess(says(2), images, ("background", "head"))
+    made = evaluate_records(says(2), images, ("background", "head"))
     empty = {"sizes": {}, "structures": (), "features": {}, "head_mm": None}
     for key, sides in anatomies.items():
         both = (tuple(Anatomy(**empty | {key: row}) for row in rows) for rows in sides)
         made = dataclasses.replace(made, **dict(zip(("predicted", "reference"), both, strict=True)))
-    return made if looks is None else dataclasses.replace(made, looks=tuple(looks))
+    return made if statistics is None else dataclasses.replace(made, image_statistics=tuple(statistics))

@@ -20,9 +20,9 @@ import pytest
 import fetal_jax
 from fetal_jax.cli.main import main
 from fetal_jax.evaluation.explain.explanations import Explainer
-from fetal_jax.inference import predictor as readers
+from fetal_jax.inference import predictor as predictors
 from fetal_jax.inference import segmenter as segmenters
-from fetal_jax.reporting import gallery as examples
+from fetal_jax.reporting import gallery
 from input_pipeline.dataset import Dataset
 from input_pipeline.splits import Splits
 
@@ -143,7 +143,7 @@ def test_evaluate_says_the_same_as_train_and_adds_flips(whole, data_dir, capsys)
 
 def test_what_is_chosen_on_validation_is_told_and_the_worst_images_are_explained(copied, data_dir, seeing, monkeypatch):
     # Of the ways to explain the one that compiles soonest; the others are in evaluation/test_explain.py.
-    monkeypatch.setattr(examples, "Explainer", functools.partial(Explainer, methods=("grad_cam",)))
+    monkeypatch.setattr(gallery, "Explainer", functools.partial(Explainer, methods=("grad_cam",)))
     command = ["--data-dir", str(data_dir), "evaluate", "--workdir", str(copied)]
     assert main([*command, "--tta", "auto", "--explain", "2"]) == 0
     summary, details = (json.loads((copied / f"{name}.json").read_text()) for name in ("summary", "details"))
@@ -187,8 +187,10 @@ def test_predict_answers_as_the_last_evaluation_did(copied, data_dir, tmp_path, 
         options = ["--tta", name, "--postprocess", name, str(tmp_path / "head.png")]
         assert main(["predict", "--workdir", str(copied), "--out", str(out), *options]) == 0
         masks[name] = cv2.imread(str(out / "head.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(masks["auto"], readers.load([copied], "horizontal", "largest")(record.image).labels)
-    np.testing.assert_array_equal(masks["none"], readers.load([copied])(record.image).labels)
+    np.testing.assert_array_equal(
+        masks["auto"], predictors.load([copied], "horizontal", "largest")(record.image).labels
+    )
+    np.testing.assert_array_equal(masks["none"], predictors.load([copied])(record.image).labels)
     assert cv2.connectedComponents(masks["auto"])[0] <= 2
     found = read_csv(copied / "features.csv")[1]
     assert (found["structure"], int(found["area_px"])) == ("cerebellum", int((masks["auto"] == 1).sum()))
@@ -236,7 +238,7 @@ def test_an_ensemble_is_scored_beside_the_run_itself(copied, unfinished, data_di
     assert summary["test"] == before
     dataset = Dataset("fetal_phantom/tiny", data_dir, ["cerebellum"])
     records = list(dataset.records(json.loads((copied / "splits.json").read_text())["parts"]["test"]))
-    together = readers.load([copied, unfinished])
+    together = predictors.load([copied, unfinished])
     pairs = [(together(record.image).labels == 1, record.labels == 1) for record in records]
     dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs]
     assert summary["test_ensemble"]["per_image"]["dice"]["mean"] == pytest.approx(np.mean(dice), abs=1e-9)

@@ -24,7 +24,6 @@ LAYERS = (
     ("fetal_jax.workdir", "fetal_jax.experiment"),
     ("fetal_jax.evaluation",),
     ("fetal_jax.reporting",),
-    ("fetal_jax.evaluated",),
     ("fetal_jax.train", "fetal_jax.evaluate"),
     ("fetal_jax.cli",),
     ("benchmarks",),

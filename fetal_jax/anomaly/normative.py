@@ -1,4 +1,4 @@
-"""Normative model: the features of normal brains by gestational age, and an anomaly score without a reference.
+"""NormativeModel model: the features of normal brains by gestational age, and an anomaly score without a reference.
 
 Fitted on a reference cohort, the vectors of normal images (`features.describe` of their reference masks); scores the
 vector of any predicted mask. A high score says that something is unlike the cohort, not that a patient is ill: an error

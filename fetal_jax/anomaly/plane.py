@@ -1,4 +1,4 @@
-"""Normative model of one imaging plane: which structures it shows, and their expected features."""
+"""NormativeModel model of one imaging plane: which structures it shows, and their expected features."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, predict, submit; for the others see cli_data, cli_weights and cli_scores.
+"""The command line: train, evaluate, predict, submit; the other commands are in the modules beside this one.
 
 The only flags in the code base. Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
@@ -12,11 +12,12 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from fetal_jax.cli import compare as cli_scores
+from fetal_jax.cli import compare as cli_compare
 from fetal_jax.cli import data as cli_data
+from fetal_jax.cli import robustness as cli_robustness
 from fetal_jax.cli import weights as cli_weights
 
-PREEMPTED, INTERRUPTED = 75, 130  # beside those of refusal, and 1 for what nobody foresaw, with a traceback
+PREEMPTED, INTERRUPTED = 75, 130  # beside those of core.errors, and 1 for an unexpected error, with a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_submit(commands)
-    cli_scores.add(commands)
+    cli_robustness.add(commands)
+    cli_compare.add(commands)
     return parser
 
 
@@ -74,16 +76,16 @@ def _add_train(commands) -> None:
 def _add_evaluate(commands) -> None:
     parser = commands.add_parser("evaluate", help="score every stage of a run on its test images", allow_abbrev=False)
     parser.add_argument("--workdir", required=True, type=pathlib.Path)
-    _add_answering(parser, tta=None, postprocess="auto")
+    _add_inference(parser, tta=None, postprocess="auto")
     parser.add_argument("--explain", type=int, default=0, metavar="N", help="show what decided in the N worst images")
     parser.set_defaults(run=_evaluate)
 
 
-def _add_answering(parser: argparse.ArgumentParser, *, tta: str | None, postprocess: str) -> None:
-    """How answers are made; auto is what validation images decide, or have decided."""
+def _add_inference(parser: argparse.ArgumentParser, *, tta: str | None, postprocess: str) -> None:
+    """Options of prediction; auto is what validation images decide, or have decided."""
     default = "that of the config" if tta is None else tta
-    looks = "none, horizontal, flips, scales, flips+scales or auto"
-    words = f"test-time augmentation: {looks} (default: {default})"
+    names = "none, horizontal, flips, scales, flips+scales or auto"
+    words = f"test-time augmentation: {names} (default: {default})"
     parser.add_argument("--tta", default=tta, metavar="NAME", help=words)
     recipes = "none, largest, closing+largest, thesis, anatomy or auto"
     parser.add_argument(
@@ -99,7 +101,7 @@ def _add_predict(commands) -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--overlay", action="store_true", help="also draw the outlines on the images")
-    _add_answering(parser, tta="none", postprocess="none")
+    _add_inference(parser, tta="none", postprocess="none")
     parser.add_argument("--ga-weeks", type=float, metavar="WEEKS", help="gestational age, for what is normal at it")
     parser.add_argument("--spacing", type=float, metavar="MM", help="pixel size for areas; else the file's")
     parser.add_argument("paths", nargs="+", type=pathlib.Path, help="image files of any format, or folders of them")
@@ -110,7 +112,7 @@ def _add_submit(commands) -> None:
     parser = commands.add_parser("submit", help="the table of HC18's challenge for its test images", allow_abbrev=False)
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="of a run, or its model/ folder")
     parser.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE.csv")
-    _add_answering(parser, tta="none", postprocess="none")
+    _add_inference(parser, tta="none", postprocess="none")
     parser.set_defaults(run=_submit)
 
 
@@ -145,10 +147,10 @@ def _set_up() -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from fetal_jax import evaluate as outcome
     from fetal_jax import train as run
     from fetal_jax.cli.summary import lines
     from fetal_jax.core import config
+    from fetal_jax.evaluate import Options, evaluate
     from fetal_jax.experiment import Experiment
     from fetal_jax.training.stages import describe
     from fetal_jax.workdir import Workdir
@@ -165,31 +167,39 @@ def _train(args: argparse.Namespace) -> None:
             print(f"note: {warning}", flush=True)
         with _stop_on_signal() as stop:
             run.train(experiment, workdir, stop)
-        options = outcome.Options(experiment.settings.evaluation.tta)
-        print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
+        options = Options(experiment.settings.evaluation.tta)
+        print(*lines(evaluate(experiment, workdir, options), args.workdir), sep="\n")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from fetal_jax import evaluate as outcome
     from fetal_jax.cli.summary import lines
     from fetal_jax.core import config
+    from fetal_jax.evaluate import Options, evaluate
     from fetal_jax.experiment import Experiment
     from fetal_jax.workdir import Workdir
 
     experiment, workdir = Experiment(config.read(args.workdir), cli_data.data_dir(args)), Workdir(args.workdir)
     workdir.check_splits(experiment.splits)
     tta = args.tta or experiment.settings.evaluation.tta
-    options = outcome.Options(tta, args.postprocess, tuple(args.ensemble), args.explain)
+    options = Options(tta, args.postprocess, tuple(args.ensemble), args.explain)
     with _claimed(args.workdir):
-        print(*lines(outcome.evaluate(experiment, workdir, options), args.workdir), sep="\n")
+        print(*lines(evaluate(experiment, workdir, options), args.workdir), sep="\n")
 
 
 def _predict(args: argparse.Namespace) -> None:
     from fetal_jax.inference.predict_images import predict_files
 
-    answering = {"tta": args.tta, "postprocess": args.postprocess}
-    shown = {"overlay": args.overlay, "spacing_mm": args.spacing, "ga_weeks": args.ga_weeks}
-    for line in predict_files([args.workdir, *args.ensemble], args.paths, args.out, **answering, **shown):
+    lines = predict_files(
+        [args.workdir, *args.ensemble],
+        args.paths,
+        args.out,
+        overlay=args.overlay,
+        tta=args.tta,
+        postprocess=args.postprocess,
+        spacing_mm=args.spacing,
+        ga_weeks=args.ga_weeks,
+    )
+    for line in lines:
         print(line)
 
 

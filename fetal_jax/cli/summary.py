@@ -1,53 +1,55 @@
-"""What a terminal shows of a run's scores."""
+"""The scores of a run as lines for the terminal."""
 
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+
+from fetal_jax.evaluation.results import EvaluationResult, ScoresResult
+from fetal_jax.evaluation.scores import AVERAGES, Scores
 
 NO_SPACING = "the size of a pixel is not known: nothing is measured in mm"
-AVERAGES = ("per_image", "per_subject", "pooled")
 METRICS = ("dice", "jaccard", "precision", "recall", "accuracy", "hd95_mm", "assd_mm")
 
 
-def lines(summary: dict[str, Any], workdir: pathlib.Path) -> Iterator[str]:
-    """The table of the stages' averages, the interval of the last Dice, and the warnings, of `summary.json`."""
-    test = summary["test"]
-    yield f"test: {test['n_images']} images of {test['n_subjects']} subjects, {summary['dataset']}"
-    rows = [("", [average.replace("_", " ") for average in AVERAGES]), *_scores(summary), _interval(summary)]
+def lines(result: EvaluationResult, workdir: pathlib.Path) -> Iterator[str]:
+    """The table of the stages' averages, the interval of the last Dice, and the warnings."""
+    test = result.scores.test
+    yield f"test: {test.n_images} images of {test.n_subjects} subjects, {result.dataset}"
+    titles = [average.replace("_", " ") for average in AVERAGES]
+    rows = [("", titles), *_averages(result.scores), _interval(result.scores)]
     width = max(len(title) for title, _ in rows) + 2
     for title, cells in rows:
         yield f"{title:{width}}" + "".join(f"{cell:>15}" for cell in cells)
-    if "hd95_mm" not in test["per_image"]:
+    if not test.measures("hd95_mm"):
         yield f"note: {NO_SPACING}"
-    for kind, reason in summary["choices"].items():
-        yield f"{kind}: {reason}"
-    for warning in summary["warnings"]:
+    for kind, selection in result.tests.selections.items():
+        yield f"{kind}: {selection.reason}"
+    for warning in result.warnings:
         yield f"note: {warning}"
     yield f"report: {workdir / 'report.html'}"
 
 
-def _scores(summary: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    for name, scores in _answers(summary).items():
-        for metric in (m for m in METRICS if m in scores["per_image"]):
-            means = [scores[average][metric]["mean"] for average in AVERAGES]
+def _averages(result: ScoresResult) -> Iterator[tuple[str, list[str]]]:
+    for name, scores in _named(result).items():
+        for metric in (m for m in METRICS if scores.measures(m)):
+            means = [scores.value(average, metric) for average in AVERAGES]
             yield f"{name} {metric}", ["—" if mean is None else f"{mean:.4f}" for mean in means]
 
 
-def _interval(summary: dict[str, Any]) -> tuple[str, list[str]]:
-    edges = [summary["intervals"][average]["dice"]["mean"] for average in AVERAGES]
+def _interval(result: ScoresResult) -> tuple[str, list[str]]:
+    edges = [result.intervals.of(average, "dice") for average in AVERAGES]
     words = ["—" if each is None else f"{each[0]:.4f}-{each[1]:.4f}" for each in edges]
-    return f"{summary['final_stage']} dice, 95 %", words
+    return f"{result.final_stage} dice, 95 %", words
 
 
-def _answers(summary: dict[str, Any]) -> dict[str, dict]:
-    """The scores of every stage, and of what was added to the last one's answers."""
-    final, others = summary["final_stage"], {}
-    added = [summary["tta"]] if summary["tta"] != "none" else []
-    if "test_ensemble" in summary:
-        others[" + ".join([final, *added, "ensemble"])] = summary["test_ensemble"]
+def _named(result: ScoresResult) -> dict[str, Scores]:
+    """The scores of every stage, and of what was added to the last one."""
+    added = [result.final_stage, *([result.tta] if result.tta != "none" else [])]
+    named = dict(result.stages)
+    if result.with_ensemble:
         added.append("ensemble")
-    elif "test_tta" in summary:
-        others[" + ".join([final, *added])] = summary["test_tta"]
-    if "test_cleaned" in summary:
-        others[" + ".join([final, *added, summary["postprocess"]])] = summary["test_cleaned"]
-    return summary["stages"] | others
+        named[" + ".join(added)] = result.with_ensemble
+    elif result.with_tta:
+        named[" + ".join(added)] = result.with_tta
+    if result.postprocessed:
+        named[" + ".join([*added, result.postprocess])] = result.postprocessed
+    return named

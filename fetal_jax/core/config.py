@@ -291,7 +291,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], path: str = "") -> lis
     for key in sorted(old.keys() | new.keys()):
         a, b = old.get(key), new.get(key)
         if _names(a) and _names(a) == _names(b):  # the same stages in the same order
-            a, b = ({entry["name"]: entry for entry in entries} for entries in (a, b))
+            a, b = _by_name(a), _by_name(b)
         if isinstance(a, dict) and isinstance(b, dict):
             found += differences(a, b, f"{path}{key}.")
         elif a != b or (key in old) != (key in new):
@@ -303,3 +303,7 @@ def _names(value: Any) -> list[str]:
     """The names of a list of stages; empty for anything else."""
     named = isinstance(value, list | tuple) and all(isinstance(entry, dict) and "name" in entry for entry in value)
     return [entry["name"] for entry in value] if named else []
+
+
+def _by_name(entries: Any) -> dict[str, Any]:
+    return {entry["name"]: entry for entry in entries}

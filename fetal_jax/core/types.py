@@ -1,4 +1,4 @@
-"""The words that every room of the house shares: a batch, the facts of a dataset, an error of the user's.
+"""Types shared by all packages: batches, variables, the training state, facts of a dataset, errors.
 
 Axis letters in shape comments: `b` batch, `h w d` space, `c` channels or classes, `u` unlabelled images.
 """
@@ -22,12 +22,13 @@ class Preempted(Exception):
     """The run was asked to stop, and everything it needs to go on is on disk."""
 
 
+# Fields are arrays of NumPy on the host and of JAX in a step, so the kind of array is left open.
 class Sample(flax.struct.PyTreeNode):
     """Images with labels. A pixel whose label is not trusted has weight 0, and so has the padding."""
 
-    image: Float[Array, "b *space c"]  # intensities in [0, 1], or in [-1, 1] for a network that takes them so
-    labels: Int[Array, " b *space"]  # class ids, 0 is background
-    weights: Float[Array, " b *space"]  # trust in the label: 1 counts, 0 is ignored
+    image: Float[Any, "b *space c"]  # intensities in [0, 1], or in [-1, 1] for a network that takes them so
+    labels: Int[Any, " b *space"]  # class ids, 0 is background
+    weights: Float[Any, " b *space"]  # trust in the label: 1 counts, 0 is ignored
 
 
 class Views(flax.struct.PyTreeNode):
@@ -37,10 +38,10 @@ class Views(flax.struct.PyTreeNode):
     are the trust in its labels, 0 in the padding too.
     """
 
-    weak: Float[Array, "u *space c"]
-    strong: tuple[Float[Array, "u *space c"], ...]
-    labels: Int[Array, " u *space"] | None
-    weights: Float[Array, " u *space"]
+    weak: Float[Any, "u *space c"]
+    strong: tuple[Float[Any, "u *space c"], ...]
+    labels: Int[Any, " u *space"] | None
+    weights: Float[Any, " u *space"]
 
     @property
     def pseudo(self) -> Sample:
@@ -53,6 +54,13 @@ class Batch(flax.struct.PyTreeNode):
 
     labelled: Sample
     unlabelled: Views | None = None
+
+    @property
+    def views(self) -> Views:
+        """The unlabelled images of a stage that draws them."""
+        if self.unlabelled is None:
+            raise ValueError("this batch has no unlabelled images")
+        return self.unlabelled
 
 
 class Variables(flax.struct.PyTreeNode):

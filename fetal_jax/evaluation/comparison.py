@@ -11,6 +11,7 @@ from fetal_jax.core import config as configs
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.runs import Run
 from fetal_jax.metrics.aggregate import mean_of_defined
+from fetal_jax.metrics.registry import higher_is_better
 from fetal_jax.statistics.bootstrap import mean_interval, subject_means
 from fetal_jax.statistics.paired import Paired, holm, paired
 from fetal_jax.statistics.power import smallest_gain
@@ -19,7 +20,6 @@ from fetal_jax.statistics.reliability import icc_2_1
 ALPHA = 0.05
 FEW_SUBJECTS = 30
 MEAN = "all structures of an image"
-LOWER_IS_BETTER = {"hd", "hd95", "asd", "assd", "area_error", "brier", "ece"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LeftOut:
     """Numbers of images that are in no number of a row, by the reason; each is counted once."""
 
     absent: int  # from the reference and from both predictions
-    invented: tuple[int, int]  # absent from the reference, found by a alone, by b alone
+    false_positive: tuple[int, int]  # absent from the reference, found by a alone, by b alone
     undefined: int  # for another reason: of a length in millimetres, no pixel size is known
 
 
@@ -48,7 +48,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two runs by label, and a row a class; differences are b - a."""
+    """Two runs by label, and one row per class; differences are b - a."""
 
     a: str
     b: str
@@ -116,12 +116,12 @@ def _pairs(
     labels: Sequence[str],
     metric: str,
 ) -> tuple[Pair, ...]:
-    chosen, subjects = list(itertools.combinations(range(len(runs)), 2)), runs[0].subjects
-    rows: dict[tuple[int, int], list[Row]] = {pair: [] for pair in chosen}
+    compared, subjects = list(itertools.combinations(range(len(runs)), 2)), runs[0].subjects
+    rows: dict[tuple[int, int], list[Row]] = {pair: [] for pair in compared}
     for c, label in enumerate(labels):
-        results = [paired(values[a][:, c], values[b][:, c], subjects) for a, b in chosen]
+        results = [paired(values[a][:, c], values[b][:, c], subjects) for a, b in compared]
         corrected = holm([result.wilcoxon_p for result in results])
-        for (a, b), result, p in zip(chosen, results, corrected, strict=True):
+        for (a, b), result, p in zip(compared, results, corrected, strict=True):
             verdict = result.verdict(
                 ALPHA,
                 p=p,
@@ -132,12 +132,7 @@ def _pairs(
             one, other = values[a][:, c], values[b][:, c]
             left_out = _left_out(one, other, dice[a][:, c], dice[b][:, c])
             rows[a, b].append(_row(label, result, one, other, subjects, p, verdict, left_out))
-    return tuple(Pair(runs[a].label, runs[b].label, tuple(rows[a, b])) for a, b in chosen)
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better: of scores, not of distances and errors."""
-    return metric.removesuffix("_mm").removesuffix("_px") not in LOWER_IS_BETTER
+    return tuple(Pair(runs[a].label, runs[b].label, tuple(rows[a, b])) for a, b in compared)
 
 
 def _row(
@@ -168,12 +163,12 @@ def _row(
 
 
 def _left_out(a: np.ndarray, b: np.ndarray, dice_a: np.ndarray, dice_b: np.ndarray) -> LeftOut:
-    """Dice is undefined only where a class is in neither outline: then a run that has one has invented it."""
+    """Dice is undefined only where a class is in neither outline: then a run that has one has a false positive."""
     out = np.isnan(a) | np.isnan(b)
     none_a, none_b = np.isnan(dice_a), np.isnan(dice_b)
     return LeftOut(
         absent=int((out & none_a & none_b).sum()),
-        invented=(int((out & none_b & ~none_a).sum()), int((out & none_a & ~none_b).sum())),
+        false_positive=(int((out & none_b & ~none_a).sum()), int((out & none_a & ~none_b).sum())),
         undefined=int((out & ~none_a & ~none_b).sum()),
     )
 
@@ -193,7 +188,7 @@ def _agreements(runs: Sequence[Run], values: Sequence[np.ndarray], labels: Seque
             _, ratings = subject_means(np.stack([values[i][:, c] for i in group], 1), runs[0].subjects)
             yield Agreement(
                 tuple(runs[i].label for i in group),
-                tuple(str(runs[i].config.get("seed")) for i in group),
+                tuple(runs[i].seed for i in group),
                 label,
                 *icc_2_1(ratings),
                 n=int((~np.isnan(ratings).any(1)).sum()),

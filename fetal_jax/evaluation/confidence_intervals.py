@@ -1,39 +1,36 @@
 """How far the averages of a test set would move with other subjects: bootstrap intervals of all of them at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from fetal_jax.evaluation.scores import Scored
+from fetal_jax.evaluation.scores import Interval, Intervals, IntervalTable, Scored
 from fetal_jax.metrics.aggregate import mean_of_defined
-from fetal_jax.metrics.overlap import scores
+from fetal_jax.metrics.registry import scores
 from fetal_jax.statistics.bootstrap import interval, multiplicities, subject_means
 
-Interval = list[float] | None  # low and high; None: undefined
 Draws = Mapping[str, Float[np.ndarray, "draws classes"]]
 
 
-def intervals(scored: Scored) -> dict[str, Any]:
-    """{"per_image" | "per_subject" | "pooled": {metric: {class | "mean": [low, high] or None}}}, 95 %, by subject.
+def intervals(scored: Scored) -> Intervals:
+    """95 % intervals by subject of the averages of `metrics.aggregate`; "mean" is that over the classes.
 
-    Of the averages of `metrics.aggregate`: "mean" is that over the classes. There are none of a single subject, which
-    drawn again and again would show no doubt at all, and none of pooled distances: a maximum is no average, and its
-    bootstrap tells nothing.
+    There are none of a single subject, which drawn again and again would show no spread at all, and none of pooled
+    distances: a maximum is not an average, and its bootstrap tells nothing.
     """
     values, subjects = scored.values(), scored.subjects
-    draws: dict[str, Draws] = {
-        "per_image": {m: _means(v, subjects) for m, v in values.items()},
-        "per_subject": {m: _subject_means(v, subjects) for m, v in values.items()},
-        "pooled": _pooled(scored),
-    }
     alone = {m: _n_subjects(v, subjects) < 2 for m, v in values.items()}
-    return {
-        average: {m: _edges(d, scored.classes, alone[m]) for m, d in of_average.items()}
-        for average, of_average in draws.items()
-    }
+
+    def table(draws: Draws) -> IntervalTable:
+        return {m: _edges(d, scored.classes, alone[m]) for m, d in draws.items()}
+
+    return Intervals(
+        per_image=table({m: _means(v, subjects) for m, v in values.items()}),
+        per_subject=table({m: _subject_means(v, subjects) for m, v in values.items()}),
+        pooled=table(_pooled(scored)),
+    )
 
 
 def _means(values: np.ndarray, subjects: Sequence[str]) -> np.ndarray:

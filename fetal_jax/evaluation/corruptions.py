@@ -1,34 +1,32 @@
-"""What goes wrong with an image on the way to a network: seven perturbations at five strengths each.
+"""Corruptions of images: seven kinds at five strengths each.
 
 They act on native 8-bit grey values. Black stays black: it is padding, or no echo at all. Nothing random is stored:
-each image draws its noise from its own name, the perturbation and the strength.
+each image draws its noise from its own name, the corruption and the strength.
 """
 
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import Shaped
 
-from fetal_jax.evaluation.scores import Labelled
 from input_pipeline.augment.compose import Sample
 from input_pipeline.augment.fan import find_fan
 from input_pipeline.augment.geometry import similarity, warp
 from input_pipeline.augment.intensity import LEVELS, adjust, look_up
 from input_pipeline.augment.ultrasound import Speckle
+from input_pipeline.dataset import Record
 
 DARKNESS = 0.95  # of a shadow: what it takes away
 SOFT_EDGE = 0.1  # of a shadow's breadth
 
 Change = Callable[[Sample, float, np.random.Generator], Sample]
-Record = TypeVar("Record", bound=Labelled)
 
 
 @dataclasses.dataclass(frozen=True)
-class Perturbation:
+class Corruption:
     """A change of images and five strengths of it, from weak to strong."""
 
     change: Change
@@ -36,21 +34,21 @@ class Perturbation:
     strengths: tuple[float, ...]
 
 
-def perturbed(record: Record, name: str, strength: float) -> Record:
-    """The image, and its labels where they move with it, as one of PERTURBATIONS changes them.
+def corrupt(record: Record, name: str, strength: float) -> Record:
+    """The image, and its labels where they move with it, under one of CORRUPTIONS.
 
     The record is of an image, uint8 [h w c] with labels uint8 [h w]; it stays as it is.
     """
     rng = np.random.default_rng([zlib.crc32(text.encode()) for text in (record.name, name, f"{strength:g}")])
     weights = np.ones(record.labels.shape, np.float32)
     sample = Sample(record.image, record.labels, weights, np.asarray(record.spacing_mm, np.float32))
-    changed = PERTURBATIONS[name].change(sample, strength, rng)
+    changed = CORRUPTIONS[name].change(sample, strength, rng)
     return dataclasses.replace(record, image=changed.image, labels=changed.labels)
 
 
-def all_perturbed(records: Iterable[Record], name: str, strength: float) -> Iterator[Record]:
-    """Each record in turn: see `perturbed`."""
-    return (perturbed(record, name, strength) for record in records)
+def corrupt_all(records: Iterable[Record], name: str, strength: float) -> Iterator[Record]:
+    """Each record in turn: see `corrupt`."""
+    return (corrupt(record, name, strength) for record in records)
 
 
 def gaussian_noise(sample: Sample, strength: float, rng: np.random.Generator) -> Sample:
@@ -112,12 +110,12 @@ def _seen(sample: Sample, grey: Shaped[np.ndarray, "h w c"]) -> Sample:
     return dataclasses.replace(sample, image=np.where(sample.image == 0, np.uint8(0), image))
 
 
-PERTURBATIONS: dict[str, Perturbation] = {
-    "gaussian noise": Perturbation(gaussian_noise, "grey levels (SD)", (10.0, 20.0, 40.0, 60.0, 80.0)),
-    "speckle": Perturbation(speckle, "share of Rayleigh noise", (0.2, 0.4, 0.6, 0.8, 1.0)),
-    "blur": Perturbation(blur, "% of the shorter side (SD)", (0.5, 1.0, 1.5, 2.0, 3.0)),
-    "contrast": Perturbation(contrast, "of the contrast", (0.9, 0.7, 0.5, 0.35, 0.2)),
-    "gain": Perturbation(gain, "times the grey value", (1.25, 1.5, 2.0, 2.5, 3.0)),
-    "shadow": Perturbation(shadow, "of the structures' breadth", (0.1, 0.2, 0.3, 0.45, 0.6)),
-    "rotation": Perturbation(rotation, "degrees", (5.0, 15.0, 25.0, 35.0, 45.0)),
+CORRUPTIONS: dict[str, Corruption] = {
+    "gaussian noise": Corruption(gaussian_noise, "grey levels (SD)", (10.0, 20.0, 40.0, 60.0, 80.0)),
+    "speckle": Corruption(speckle, "share of Rayleigh noise", (0.2, 0.4, 0.6, 0.8, 1.0)),
+    "blur": Corruption(blur, "% of the shorter side (SD)", (0.5, 1.0, 1.5, 2.0, 3.0)),
+    "contrast": Corruption(contrast, "of the contrast", (0.9, 0.7, 0.5, 0.35, 0.2)),
+    "gain": Corruption(gain, "times the grey value", (1.25, 1.5, 2.0, 2.5, 3.0)),
+    "shadow": Corruption(shadow, "of the structures' breadth", (0.1, 0.2, 0.3, 0.45, 0.6)),
+    "rotation": Corruption(rotation, "degrees", (5.0, 15.0, 25.0, 35.0, 45.0)),
 }

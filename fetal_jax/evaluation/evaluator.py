@@ -1,13 +1,13 @@
-"""Everything that is measured of test images, each in its own pixels, in one pass over them.
+"""The evaluator: everything that is measured of images with references, in their own pixels, in one pass.
 
-Memory grows by a row of numbers an image: pixels are tallied and let go.
+Memory grows by one row of numbers per image: pixels are counted and let go.
 """
 
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -16,15 +16,18 @@ from fetal_jax.anatomy.ellipse import Ellipse
 from fetal_jax.anomaly.features import Structure, describe, describe_rows, features_in
 from fetal_jax.anomaly.ood import image_statistics
 from fetal_jax.biometry.measures import PIXELS, head_ellipse, known_spacing, measure_in
-from fetal_jax.evaluation.scores import Labelled, Probabilities, Scored, answers, count_labels, stack
+from fetal_jax.evaluation.scores import Labelled, Probabilities, Scored, count_labels, iter_predictions, stack
 from fetal_jax.evaluation.uncertainty import expected_dice
 from fetal_jax.metrics.overlap import Counts
 from fetal_jax.metrics.pixel_histogram import PixelHistogram, pixel_histogram
 from fetal_jax.metrics.surface import Pool, Surface, surface
 
 WORKERS = 2  # measure while the network runs: NumPy, SciPy and OpenCV let go of the interpreter
+NO_ANOMALY = "none"  # what a dataset calls an image without one
 WAITING = 4  # images whose probabilities are held at a time
 
+T = TypeVar("T")
+U = TypeVar("U")
 Numbers = dict[str, float]  # NaN is undefined
 Clean = Callable[[np.ndarray], np.ndarray]  # a label map to a label map
 
@@ -40,40 +43,58 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Anatomy:
-    """What a label map of an image says of the head; empty for volumes."""
+    """Sizes and shapes measured on a label map of an image; empty for volumes."""
 
     sizes: Numbers  # biometry.measures
-    structures: tuple[Structure, ...]  # a row a structure
+    structures: tuple[Structure, ...]  # one per structure
     features: Numbers  # what the normative model knows
     head_mm: Ellipse | None  # None also where the size of a pixel is unknown
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
-    """What is kept of an image. What is told of its prediction is told of the cleaned labels, if there are any."""
+class ImageFacts:
+    """What the dataset knows of an image; None where it does not."""
+
+    anomaly: str = NO_ANOMALY
+    plane: str | None = None
+    ga_weeks: float | None = None
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> "ImageFacts":
+        """From `Record.about`, which holds what is known."""
+        return cls(
+            anomaly=str(about["anomaly"]) if "anomaly" in about else NO_ANOMALY,
+            plane=str(about["plane"]) if "plane" in about else None,
+            ga_weeks=float(about["ga_weeks"]) if "ga_weeks" in about else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageResult:
+    """What is kept of an image. Of its prediction: of the post-processed labels, if there are any."""
 
     name: str
     subject: str
     expected_dice: Float[np.ndarray, " foreground"]
     predicted: Anatomy
     reference: Anatomy
-    looks: Numbers  # what the gate knows of the image and the answer; empty for volumes
-    about: Mapping[str, Any]
+    image_statistics: Numbers  # what the out-of-distribution detector sees; empty for volumes
+    facts: ImageFacts
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredImage:
     """One image, with what is added up and let go."""
 
-    case: Case
-    answer: Comparison
+    result: ImageResult
+    predicted: Comparison
     cleaned: Comparison | None  # of the post-processed labels
     tally: PixelHistogram
 
 
 @dataclasses.dataclass(frozen=True)
-class Assessment:
-    """A set of images, in order."""
+class EvaluatedRecords:
+    """The measurements of a set of images, in order."""
 
     scored: Scored
     cleaned: Scored | None
@@ -81,88 +102,97 @@ class Assessment:
     expected_dice: Float[np.ndarray, "images foreground"]
     predicted: tuple[Anatomy, ...]
     reference: tuple[Anatomy, ...]
-    looks: tuple[Numbers, ...]
-    about: tuple[Mapping[str, Any], ...]  # what the dataset knows of each image
+    image_statistics: tuple[Numbers, ...]
+    facts: tuple[ImageFacts, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Looked:
-    """What is normal: training images, of which nobody asks how well they are segmented."""
+class ReferenceCohort:
+    """Training images, on which the normative model and the out-of-distribution detector are fitted."""
 
     subjects: tuple[str, ...]
     features: tuple[Numbers, ...]  # of their references
-    looks: tuple[Numbers, ...]
-    about: tuple[Mapping[str, Any], ...]
+    image_statistics: tuple[Numbers, ...]
+    facts: tuple[ImageFacts, ...]
 
 
-def look(probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]) -> Looked:
-    """What the gate and the normative model are fitted on, of images [h w c]. Raises what `answers` raises."""
+def measure_cohort(
+    probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]
+) -> ReferenceCohort:
+    """The reference cohort of images [h w c]. Raises what `iter_predictions` raises."""
 
-    def of(case: tuple[Labelled, np.ndarray]) -> tuple[str, Numbers, Numbers, Mapping[str, Any]]:
-        record, probs = case
+    def measure(image: tuple[Labelled, np.ndarray]) -> tuple[str, Numbers, Numbers, ImageFacts]:
+        record, probs = image
         features = describe(record.labels, classes, record.spacing_mm)
-        return record.subject, features, image_statistics(record.image[..., 0], probs), record.about
+        return record.subject, features, image_statistics(record.image[..., 0], probs), ImageFacts.of(record.about)
 
-    return Looked(*zip(*in_order(of, answers(probabilities, records, classes)), strict=True))
+    rows = in_order(measure, iter_predictions(probabilities, records, classes))
+    return ReferenceCohort(*zip(*rows, strict=True))
 
 
-def assess(
+def evaluate_records(
     probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str], clean: Clean | None = None
-) -> Assessment:
+) -> EvaluatedRecords:
     """Segments and measures every record once. `classes` has the background first, `clean` post-processes.
 
-    Raises what `answers` raises.
+    Raises what `iter_predictions` raises.
     """
 
-    def of(image: tuple[Labelled, np.ndarray]) -> Measured:
-        return measured(*image, classes, clean)
+    def measure(image: tuple[Labelled, np.ndarray]) -> MeasuredImage:
+        record, probs = image
+        return measure_image(record, probs, classes, clean)
 
-    cases, answer, cleaned = [], _Gathered(), _Gathered()
-    total = None
-    for image in in_order(of, answers(probabilities, records, classes)):
+    kept: list[ImageResult] = []
+    predicted, cleaned = _Comparisons(), _Comparisons()
+    total: PixelHistogram | None = None
+    for image in in_order(measure, iter_predictions(probabilities, records, classes)):
         total = image.tally if total is None else total + image.tally
-        answer.add(image.answer)
+        predicted.add(image.predicted)
         if image.cleaned:
             cleaned.add(image.cleaned)
-        cases.append(image.case)
-    names, subjects = tuple(case.name for case in cases), tuple(case.subject for case in cases)
-    return Assessment(
-        scored=answer.scored(names, subjects, tuple(classes[1:])),
+        kept.append(image.result)
+    names, subjects = tuple(each.name for each in kept), tuple(each.subject for each in kept)
+    assert total is not None  # iter_predictions raises where there is no record
+    return EvaluatedRecords(
+        scored=predicted.scored(names, subjects, tuple(classes[1:])),
         cleaned=cleaned.scored(names, subjects, tuple(classes[1:])) if clean else None,
         tally=total,
-        expected_dice=np.stack([case.expected_dice for case in cases]),
-        predicted=tuple(case.predicted for case in cases),
-        reference=tuple(case.reference for case in cases),
-        looks=tuple(case.looks for case in cases),
-        about=tuple(case.about for case in cases),
+        expected_dice=np.stack([each.expected_dice for each in kept]),
+        predicted=tuple(each.predicted for each in kept),
+        reference=tuple(each.reference for each in kept),
+        image_statistics=tuple(each.image_statistics for each in kept),
+        facts=tuple(each.facts for each in kept),
     )
 
 
-def measured(record: Labelled, probs: np.ndarray, classes: Sequence[str], clean: Clean | None = None) -> Measured:
-    """All that is told of one image from its probabilities [*space c]."""
+def measure_image(
+    record: Labelled, probs: np.ndarray, classes: Sequence[str], clean: Clean | None = None
+) -> MeasuredImage:
+    """Every measurement of one image from its probabilities [*space c]."""
     labels = probs.argmax(-1).astype(np.uint8)
     cleaned = clean(labels) if clean else None
     shown = labels if cleaned is None else cleaned
-    case = Case(
+    result = ImageResult(
         name=record.name,
         subject=record.subject,
         expected_dice=expected_dice(probs, shown),
-        predicted=anatomy(shown, classes, record.spacing_mm),
-        reference=anatomy(record.labels, classes, record.spacing_mm),
-        looks=image_statistics(record.image[..., 0], probs) if labels.ndim == 2 else {},
-        about=record.about,
+        predicted=measure_anatomy(shown, classes, record.spacing_mm),
+        reference=measure_anatomy(record.labels, classes, record.spacing_mm),
+        # A volume has none: image statistics, sizes and shapes are those of the planes of ultrasound.
+        image_statistics=image_statistics(record.image[..., 0], probs) if labels.ndim == 2 else {},
+        facts=ImageFacts.of(record.about),
     )
-    return Measured(
-        case,
-        answer=compared(labels, record, len(classes)),
-        cleaned=None if cleaned is None else compared(cleaned, record, len(classes)),
+    return MeasuredImage(
+        result,
+        predicted=compare_labels(labels, record, len(classes)),
+        cleaned=None if cleaned is None else compare_labels(cleaned, record, len(classes)),
         tally=pixel_histogram(probs, record.labels),
     )
 
 
-def anatomy(labels: np.ndarray, classes: Sequence[str], spacing_mm: np.ndarray) -> Anatomy:
+def measure_anatomy(labels: np.ndarray, classes: Sequence[str], spacing_mm: np.ndarray) -> Anatomy:
     """Sizes, structures and features of a label map, from one fit of the head."""
-    if labels.ndim != 2:
+    if labels.ndim != 2:  # see measure_image
         return Anatomy({}, (), {}, None)
     head = head_ellipse(labels, classes, PIXELS)
     spacing = known_spacing(spacing_mm)
@@ -175,16 +205,16 @@ def anatomy(labels: np.ndarray, classes: Sequence[str], spacing_mm: np.ndarray) 
     )
 
 
-def compared(labels: np.ndarray, record: Labelled, num_classes: int) -> Comparison:
+def compare_labels(labels: np.ndarray, record: Labelled, num_classes: int) -> Comparison:
     """Counts and distances of a label map to a record's reference."""
     found = surface(labels, record.labels, num_classes, spacing_mm=record.spacing_mm)
     return Comparison(count_labels(labels, record.labels, num_classes), found, found.values())
 
 
-def in_order(function: Callable, items: Iterable) -> Iterator:
+def in_order(function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
     """`map` by a few threads, which never run far ahead of what is asked for."""
     with ThreadPoolExecutor(WORKERS) as threads:
-        running = deque()
+        running: deque[Future[U]] = deque()
         for item in items:
             running.append(threads.submit(function, item))
             if len(running) >= WAITING:
@@ -193,8 +223,8 @@ def in_order(function: Callable, items: Iterable) -> Iterator:
             yield running.popleft().result()
 
 
-class _Gathered:
-    """Comparisons, image by image: their numbers are kept, their outlines pooled."""
+class _Comparisons:
+    """Adds up comparisons, image by image: their numbers are kept, their outlines pooled."""
 
     def __init__(self) -> None:
         self._counts: list[Counts] = []
@@ -208,7 +238,8 @@ class _Gathered:
 
     def scored(self, names: tuple[str, ...], subjects: tuple[str, ...], classes: tuple[str, ...]) -> Scored:
         """All of them. A distance in mm is NaN where an image has no pixel size, and left out where none has."""
-        undefined = np.full(len(classes), np.nan)
         metrics = dict.fromkeys(metric for values in self._values for metric in values)
-        distances = {m: np.stack([values.get(m, undefined) for values in self._values]) for m in metrics}
+        undefined = dict.fromkeys(metrics, np.full(len(classes), np.nan))
+        rows = [undefined | dict(values) for values in self._values]
+        distances = {metric: np.stack([row[metric] for row in rows]) for metric in metrics}
         return Scored(names, subjects, classes, stack(self._counts), distances, self._pool.values())

@@ -1,9 +1,12 @@
-"""What is normal to a run, from its own training part, and how its test images lie in it: see docs/anomaly.md."""
+"""The anomaly detector of a run: fitted on a reference cohort of its training part, and its test scores.
+
+See docs/anomaly.md.
+"""
 
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
@@ -11,12 +14,13 @@ from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.normative import AnomalyScore, NormativeModel, not_scored
 from fetal_jax.anomaly.ood import OODDetector
 from fetal_jax.core.types import UserError
-from fetal_jax.evaluation.evaluator import Assessment, Looked
-from fetal_jax.evaluation.payload import plain
+from fetal_jax.evaluation.evaluator import NO_ANOMALY, EvaluatedRecords, ImageFacts, ReferenceCohort
+from fetal_jax.evaluation.results import AnomalyResult, AurocResult, DeviantSubject
 from fetal_jax.statistics.auroc import auroc
 
+T = TypeVar("T")
+
 NAMED = 8  # of the most deviant test subjects
-NONE = "none"  # what a dataset calls an image without an anomaly
 NOTE = (
     "The score is how far the most deviant feature of a predicted mask lies from the normals of the training part, in "
     "standard deviations. It needs no reference. An error of the network looks like an anomaly, and a score on "
@@ -25,53 +29,64 @@ NOTE = (
 REFUSED = " {} of {} images were not scored, as they are unlike the training images."
 
 
-def fit(training: Looked, validation: Assessment | None, classes: Sequence[str]) -> Detector | None:
-    """The detector of a run: normals by the training part's references, the gate by its images and their answers.
+def fit_detector(
+    training: ReferenceCohort, validation: EvaluatedRecords | None, classes: Sequence[str]
+) -> Detector | None:
+    """The detector of a run: the normative model by the training references, the OOD detector by their images.
 
     Where there are validation images, which neither has seen, they tell the network's own errors, the p-values and the
-    gate's threshold. None where there are too few images for it.
+    threshold of the OOD detector. None where there are too few images for it.
     """
-    normal = [i for i, about in enumerate(training.about) if is_normal(about)]
-    features, subjects, about = (
-        [column[i] for i in normal] for column in (training.features, training.subjects, training.about)
-    )
+    normal = [i for i, facts in enumerate(training.facts) if is_normal(facts)]
+    features, subjects = [training.features[i] for i in normal], [training.subjects[i] for i in normal]
+    facts = [training.facts[i] for i in normal]
     try:
-        model = NormativeModel.fit(features, known(about, "ga_weeks"), subjects, known(about, "plane"))
-        gate = OODDetector.fit(training.looks, training.subjects)
+        model = NormativeModel.fit(features, known_ages(facts), subjects, known_planes(facts))
+        gate = OODDetector.fit(training.image_statistics, training.subjects)
     except UserError:  # too few
         return None
     detector = Detector(tuple(classes), gate, model)
     return detector if validation is None else _calibrated(detector, validation)
 
 
-def _calibrated(detector: Detector, validation: Assessment) -> Detector:
+def _calibrated(detector: Detector, validation: EvaluatedRecords) -> Detector:
     gate, model = detector.ood, detector.normative
     with contextlib.suppress(UserError):  # too few for its rate: then the threshold of the training images stays
-        gate = gate.calibrated(validation.looks)
-    keep = [i for i, about in enumerate(validation.about) if is_normal(about) and _knows_plane(model, about)]
+        gate = gate.calibrated(validation.image_statistics)
+    keep = [i for i, facts in enumerate(validation.facts) if is_normal(facts) and _knows_plane(model, facts)]
     predicted, reference = ([rows[i].features for i in keep] for rows in (validation.predicted, validation.reference))
-    about = [validation.about[i] for i in keep]
-    model = model.with_errors(predicted, reference, known(about, "plane"))
-    images = [model.score(v, a.get("ga_weeks"), a.get("plane")) for v, a in zip(predicted, about, strict=True)]
+    facts = [validation.facts[i] for i in keep]
+    model = model.with_errors(predicted, reference, known_planes(facts))
+    images = [model.score(v, f.ga_weeks, f.plane) for v, f in zip(predicted, facts, strict=True)]
     if images:
         subjects = by_subject(model, images, [validation.scored.subjects[i] for i in keep])
         model = model.calibrated(images, list(subjects.values()))
     return Detector(detector.classes, gate, model)
 
 
-def is_normal(about: Mapping[str, Any]) -> bool:
+def is_normal(facts: ImageFacts) -> bool:
     """Whether no anomaly is known."""
-    return about.get("anomaly", NONE) == NONE
+    return facts.anomaly == NO_ANOMALY
 
 
-def _knows_plane(model: NormativeModel, about: Mapping[str, Any]) -> bool:
+def _knows_plane(model: NormativeModel, facts: ImageFacts) -> bool:
     """Whether the training part has normals of an image's plane."""
-    return "plane" not in about or about["plane"] in model.planes
+    return facts.plane is None or facts.plane in model.planes
 
 
-def known(about: Sequence[Mapping[str, Any]], key: str) -> list | None:
-    """What is known of every image under a key; None where it is not known of all."""
-    return [each[key] for each in about] if about and all(key in each for each in about) else None
+def known_ages(facts: Sequence[ImageFacts]) -> list[float] | None:
+    """The gestational age of every image; None where it is not known of all."""
+    return _all_known([each.ga_weeks for each in facts])
+
+
+def known_planes(facts: Sequence[ImageFacts]) -> list[str] | None:
+    """The plane of every image; None where it is not known of all."""
+    return _all_known([each.plane for each in facts])
+
+
+def _all_known(values: Sequence[T | None]) -> list[T] | None:
+    known = [value for value in values if value is not None]
+    return known if known and len(known) == len(values) else None
 
 
 def by_subject(
@@ -84,45 +99,47 @@ def by_subject(
     return {subject: model.combine(of_subject) for subject, of_subject in images.items()}
 
 
-def of_test(detector: Detector, test: Assessment) -> dict[str, Any]:
-    """The scores of the test subjects, for the report."""
-    cases = zip(test.looks, test.predicted, test.about, strict=True)
-    images = [
-        detector.score(seen, anatomy.features, age=about.get("ga_weeks"), plane=about.get("plane"))
-        if _knows_plane(detector.normative, about)
-        else not_scored(f"there are no normals of plane {about['plane']}")
-        for seen, anatomy, about in cases
-    ]
+def anomaly_result(detector: Detector, test: EvaluatedRecords) -> AnomalyResult:
+    """The anomaly scores of the test subjects."""
+    images = [_score(detector, test, i) for i in range(len(test.facts))]
     subjects = by_subject(detector.normative, images, test.scored.subjects)
-    kinds = {s: a.get("anomaly", NONE) for s, a in zip(test.scored.subjects, test.about, strict=True)}
+    kinds = {subject: facts.anomaly for subject, facts in zip(test.scored.subjects, test.facts, strict=True)}
     scored = {subject: each for subject, each in subjects.items() if math.isfinite(each.score)}
     n_refused = sum(not each.z for each in images)
     most = sorted(scored, key=lambda subject: -scored[subject].score)[:NAMED]
-    return plain(
-        {
-            "normal": [each.score for subject, each in scored.items() if kinds[subject] == NONE],
-            "anomalous": [each.score for subject, each in scored.items() if kinds[subject] != NONE],
-            "most": [{"name": s, "subject": s, "score": scored[s].score, "words": scored[s].words} for s in most],
-            "n_refused": n_refused,
-            "n_images": len(images),
-            "note": NOTE + (REFUSED.format(n_refused, len(images)) if n_refused else ""),
-            **_auroc({s: each.score for s, each in scored.items()}, kinds),
-        }
+    return AnomalyResult(
+        normal=tuple(each.score for subject, each in scored.items() if kinds[subject] == NO_ANOMALY),
+        anomalous=tuple(each.score for subject, each in scored.items() if kinds[subject] != NO_ANOMALY),
+        most=tuple(DeviantSubject(s, s, scored[s].score, scored[s].words) for s in most),
+        n_refused=n_refused,
+        n_images=len(images),
+        note=NOTE + (REFUSED.format(n_refused, len(images)) if n_refused else ""),
+        separation=_separation({s: each.score for s, each in scored.items()}, kinds),
     )
 
 
-def _auroc(scores: Mapping[str, float], kinds: Mapping[str, str]) -> dict[str, Any]:
+def _score(detector: Detector, test: EvaluatedRecords, i: int) -> AnomalyScore:
+    facts = test.facts[i]
+    if not _knows_plane(detector.normative, facts):
+        return not_scored(f"there are no normals of plane {facts.plane}")
+    statistics, features = test.image_statistics[i], test.predicted[i].features
+    return detector.score(statistics, features, age=facts.ga_weeks, plane=facts.plane)
+
+
+def _separation(scores: Mapping[str, float], kinds: Mapping[str, str]) -> AurocResult | None:
     """Area under the ROC curve of all anomalies together and of each kind, with a bootstrap interval by subject."""
     found = {kinds[subject] for subject in scores}
-    if len(found) < 2 or NONE not in found:
-        return {"auroc": None}
-    area, low, high = of_kind(scores, kinds)
-    named = {kind: of_kind(scores, kinds, kind)[0] for kind in sorted(found - {NONE})}
-    return {"auroc": area, "low": low, "high": high, "kinds": named}
+    if len(found) < 2 or NO_ANOMALY not in found:
+        return None
+    area, low, high = auroc_of_kind(scores, kinds)
+    named = {kind: auroc_of_kind(scores, kinds, kind)[0] for kind in sorted(found - {NO_ANOMALY})}
+    return AurocResult(area, low, high, named)
 
 
-def of_kind(scores: Mapping[str, float], kinds: Mapping[str, str], kind: str = "") -> tuple[float, float, float]:
+def auroc_of_kind(scores: Mapping[str, float], kinds: Mapping[str, str], kind: str = "") -> tuple[float, float, float]:
     """AUROC of a kind of anomaly, or of all, against the normal subjects, with its interval; NaN is left out."""
-    subjects = [s for s, score in scores.items() if not math.isnan(score) and kinds[s] in (NONE, kind or kinds[s])]
+    subjects = [
+        s for s, score in scores.items() if not math.isnan(score) and kinds[s] in (NO_ANOMALY, kind or kinds[s])
+    ]
     values, ill = ([of[subject] for subject in subjects] for of in (scores, kinds))
-    return auroc(np.array(values, float), np.array(ill) != NONE, subjects)
+    return auroc(np.array(values, float), np.array(ill) != NO_ANOMALY, subjects)

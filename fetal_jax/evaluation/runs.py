@@ -1,4 +1,4 @@
-"""Reads what runs left of their test images, and refuses those that cannot be compared."""
+"""Reads the test scores of runs, and refuses runs that cannot be compared."""
 
 import csv
 import dataclasses
@@ -17,6 +17,7 @@ from input_pipeline.splits import Splits
 KEYS = ("name", "subject", "class")
 AGAIN = "run fetal-jax evaluate on it again"
 N_NAMED = 3  # images in a message
+UNKNOWN = "–"  # what an older summary.json does not say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,19 @@ class Run:
 
     label: str
     config: dict[str, Any]
-    summary: dict[str, Any]
+    dataset: str
+    model: str
+    stage: str  # the last one that has scores
     splits: Splits
     names: tuple[str, ...]
     subjects: tuple[str, ...]
     classes: tuple[str, ...]  # foreground
     values: np.ndarray  # [images classes]
     dice: np.ndarray  # [images classes]; NaN where a class is absent from reference and prediction
+
+    @property
+    def seed(self) -> str:
+        return str(({"seed": UNKNOWN} | self.config)["seed"])
 
     def of(self, classes: Sequence[str]) -> np.ndarray:
         """The values of these classes, [images classes]."""
@@ -72,9 +79,22 @@ def _read(workdir: Path, label: str, metric: str) -> Run:
     splits = Splits.load(workdir / "splits.json")
     if set(names) != set(splits.parts["test"]):
         raise UserError(f"{table} is not of the test images in splits.json: {AGAIN}")
-    facts = _json_of(lambda: json.loads(summary.read_text()), summary)
+    unknown = {"dataset": splits.dataset, "model": UNKNOWN, "final_stage": UNKNOWN}
+    facts = unknown | _json_of(lambda: json.loads(summary.read_text()), summary)
     dice = values if metric == "dice" else read_table(table, "dice")[3]
-    return Run(label, config, facts, splits, names, subjects, classes, values, dice)
+    return Run(
+        label=label,
+        config=config,
+        dataset=str(facts["dataset"]),
+        model=str(facts["model"]),
+        stage=str(facts["final_stage"]),
+        splits=splits,
+        names=names,
+        subjects=subjects,
+        classes=classes,
+        values=values,
+        dice=dice,
+    )
 
 
 def _json_of(read, path: Path) -> dict[str, Any]:
@@ -90,8 +110,8 @@ def _json_of(read, path: Path) -> dict[str, Any]:
 def read_table(path: Path, metric: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], np.ndarray]:
     """Names, subjects, classes and one metric [images classes] of a `per_image.csv`, images in sorted order.
 
-    Raises UserError if the metric is no column, or if the table is not whole: a row an image and class, no cell that is
-    no number, one subject an image.
+    Raises UserError if the metric is not a column, or if the table is not complete: one row per image and class,
+    every cell a number or empty, one subject per image.
     """
     rows, numbers = _rows(path, metric), {}
     subject_of: dict[str, str] = {}
@@ -124,7 +144,7 @@ def _rows(path: Path, metric: str) -> list[tuple[int, str, str, str, str]]:
         if len(row) != len(header):
             raise UserError(f"{path} is damaged (line {line}: {len(row)} cells of {len(header)}): {AGAIN}")
     column = header.index(metric, 3)
-    return [(line, *row[:3], row[column]) for line, row in enumerate(rows, 2)]
+    return [(line, row[0], row[1], row[2], row[column]) for line, row in enumerate(rows, 2)]
 
 
 def _number(cell: str, place: str) -> float:
@@ -140,10 +160,9 @@ def _number(cell: str, place: str) -> float:
 
 
 def _check_same_images(one: Run, other: Run) -> None:
-    datasets = [str(run.summary.get("dataset", run.splits.dataset)) for run in (one, other)]
-    if datasets[0] != datasets[1]:
+    if one.dataset != other.dataset:
         raise UserError(
-            f"{one.label} was tested on {datasets[0]} and {other.label} on {datasets[1]}: compare runs of one dataset"
+            f"{one.label} was tested on {one.dataset} and {other.label} on {other.dataset}: compare runs of one dataset"
         )
     here, there = set(one.names), set(other.names)
     if here != there:

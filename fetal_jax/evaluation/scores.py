@@ -1,4 +1,4 @@
-"""Scores a segmenter on labelled images in their native pixels, and writes them down."""
+"""Scores of a segmenter on labelled images, in their native pixels: counts, averages, and `per_image.csv`."""
 
 import csv
 import dataclasses
@@ -12,10 +12,17 @@ import numpy as np
 from jaxtyping import Float
 
 from fetal_jax.core.atomic import replacing_file
-from fetal_jax.core.types import UserError
+from fetal_jax.core.types import DatasetFacts, UserError
 from fetal_jax.metrics.aggregate import absent, aggregate, mean_of_defined
-from fetal_jax.metrics.overlap import Counts, count, scores
+from fetal_jax.metrics.overlap import Counts, count
+from fetal_jax.metrics.registry import scores
+from input_pipeline.dataset import Record
 
+AVERAGES = ("per_image", "per_subject", "pooled")
+
+ScoreTable = Mapping[str, Mapping[str, float | None]]  # {metric: {class | "mean": value, None where undefined}}
+Interval = list[float] | None  # low and high; None: undefined
+IntervalTable = Mapping[str, Mapping[str, Interval]]
 Probabilities = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
 
 
@@ -23,12 +30,126 @@ Probabilities = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
 class Labelled(Protocol):
     """An image with its reference: see input_pipeline.dataset.Record."""
 
-    name: str
-    subject: str
-    image: np.ndarray
-    labels: np.ndarray
-    spacing_mm: np.ndarray  # by axis; 0 is unknown
-    about: Mapping[str, Any]  # what else its dataset knows
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def image(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def spacing_mm(self) -> np.ndarray: ...  # by axis; 0 is unknown
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...  # what else its dataset knows
+
+
+@runtime_checkable
+class Records(Protocol):
+    """A prepared dataset: see input_pipeline.dataset.Dataset."""
+
+    @property
+    def subjects(self) -> Mapping[str, str]:
+        """The subject of each image, by its name."""
+
+    def __getitem__(self, name: str) -> Record: ...
+
+    def records(self, names: Sequence[str]) -> Iterator[Record]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationData:
+    """The dataset of a run, and which of its images are in which part."""
+
+    dataset: Records
+    parts: Mapping[str, tuple[str, ...]]  # names of images, by part
+    facts: DatasetFacts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The background first."""
+        return self.facts.classes
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        return self.facts.foreground
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return self.facts.dims
+
+    @property
+    def has_anatomy(self) -> bool:
+        """Whether sizes, normals and explanations are known: of images alone.
+
+        The planes of biometry and the statistics of the anomaly detector are those of ultrasound images.
+        """
+        return self.facts.dims == 2
+
+    def records(self, part: str, limit: int | None = None) -> Iterator[Record]:
+        """The images of a part with their references, all or the first `limit`."""
+        return self.dataset.records(self.parts[part][:limit])
+
+    def subjects(self, part: str) -> list[str]:
+        """The subject of each image of a part."""
+        return [self.dataset.subjects[name] for name in self.parts[part]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Absence:
+    """On how many images a structure is not there."""
+
+    reference: int  # in the prediction only: a false positive
+    prediction: int  # in the reference only: a miss
+    both: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """The three averages of every metric over a set of images: see metrics.aggregate."""
+
+    per_image: ScoreTable
+    per_subject: ScoreTable
+    pooled: ScoreTable
+    median: ScoreTable  # over images; of classes, not of "mean"
+    defined: Mapping[str, Mapping[str, int]]  # images behind a number, by metric and class
+    n_images: int
+    n_subjects: int
+    absent: Mapping[str, Absence]  # by class
+
+    def value(self, average: str, metric: str, name: str = "mean") -> float | None:
+        """An average of a class, or of the "mean" over classes; None where it was not measured or is undefined."""
+        table: ScoreTable = getattr(self, average)
+        return table[metric][name] if metric in table else None
+
+    def measures(self, metric: str) -> bool:
+        """Whether a metric was measured."""
+        return metric in self.per_image
+
+    @property
+    def distance_unit(self) -> str | None:
+        """Millimetres where the size of any pixel is known, else pixels; None where no distance was measured."""
+        return next((unit for unit in ("mm", "px") if self.measures(f"hd95_{unit}")), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Intervals:
+    """95 % intervals of the averages of `Scores`: see confidence_intervals."""
+
+    per_image: IntervalTable
+    per_subject: IntervalTable
+    pooled: IntervalTable
+
+    def of(self, average: str, metric: str, name: str = "mean") -> Interval:
+        """The interval of an average; None where there is none."""
+        table: IntervalTable = getattr(self, average)
+        return table[metric][name] if metric in table else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +167,25 @@ class Scored:
         """Every metric of every image; NaN where it is undefined."""
         return scores(self.counts) | dict(self.distances)
 
-    def summary(self) -> dict[str, Any]:
-        """The three averages: see metrics.aggregate."""
+    def averages(self) -> Scores:
+        """The three averages of every metric."""
         pooled = scores(jax.tree.map(lambda x: np.sum(x, axis=0), self.counts)) | dict(self.pooled_distances)
-        averages = aggregate(self.values(), pooled, self.subjects, self.classes)
-        return {**averages, "absent": absent(self.counts, self.classes)}
+        found = aggregate(self.values(), pooled, self.subjects, self.classes)
+        cases = absent(self.counts, self.classes)
+        return Scores(
+            per_image=found["per_image"],
+            per_subject=found["per_subject"],
+            pooled=found["pooled"],
+            median=found["median"],
+            defined=found["defined"],
+            n_images=found["n_images"],
+            n_subjects=found["n_subjects"],
+            absent={name: Absence(**of_class) for name, of_class in cases.items()},
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The same as JSON data."""
+        return dataclasses.asdict(self.averages())
 
     def dice(self, absent: float = np.nan) -> Float[np.ndarray, " images"]:
         """Mean Dice over the classes of each image.
@@ -62,7 +197,7 @@ class Scored:
         return mean_of_defined(np.where(np.isnan(values), absent, values), axis=1)
 
 
-def answers(
+def iter_predictions(
     probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]
 ) -> Iterator[tuple[Labelled, Float[np.ndarray, "*space c"]]]:
     """Each record with the network's probabilities, in order. `classes` has the background first.
@@ -101,10 +236,10 @@ def _check(record: Labelled, classes: Sequence[str]) -> None:
 
 
 def score(probabilities: Probabilities, records: Iterable[Labelled], classes: Sequence[str]) -> Scored:
-    """Segments every record once and counts its pixels; nothing else is measured: see `answers`, and assess.py."""
+    """Segments every record once and counts its pixels; for all else see evaluator. Raises as `iter_predictions`."""
     rows = [
         (record.name, record.subject, count_labels(probs.argmax(-1), record.labels, len(classes)))
-        for record, probs in answers(probabilities, records, classes)
+        for record, probs in iter_predictions(probabilities, records, classes)
     ]
     names, subjects, counts = zip(*rows, strict=True)
     return Scored(names, subjects, tuple(classes[1:]), stack(counts))
@@ -122,7 +257,7 @@ def stack(counts: Sequence[Counts]) -> Counts:
 
 
 def write_per_image(path: pathlib.Path, scored: Scored) -> None:
-    """A row an image and class: name, subject, class and the metrics; an undefined metric is an empty cell."""
+    """One row per image and class: name, subject, class and the metrics; an undefined metric is an empty cell."""
     values = scored.values()
     with replacing_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file)

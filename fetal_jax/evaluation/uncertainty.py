@@ -1,7 +1,8 @@
-"""How sure an answer is: of each pixel, of each structure of an image, and what it would save to leave images out.
+"""Uncertainty of a prediction: of each pixel, of each structure, and the risk-coverage curve over images.
 
-Where several answers to one image are needed, `members` are their probabilities: the looks of test-time augmentation
-(`Segmenter.each_look`), the networks of an ensemble (`Ensemble.members`), or draws of the dropout (`Segmenter.draws`).
+Where several predictions of one image are needed, `members` are their probabilities: under the transforms of test-time
+augmentation (`Segmenter.tta_members`), of the networks of an ensemble (`Ensemble.members`), or under MC dropout
+(`Segmenter.mc_dropout`).
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 from scipy import special
 
-from fetal_jax.inference.connected_components import distance, region
+from fetal_jax.inference.connected_components import bounding_box, distance
 from fetal_jax.inference.segmenter import Segmenter
 
 BAND_PX = 3  # on each side of a structure's outline
@@ -53,8 +54,8 @@ def band_entropy(
     labels = probs.argmax(-1) if labels is None else labels
     values = []
     for i in range(1, probs.shape[-1]):
-        box = region(labels == i, margin=width_px + 1)
-        band = None if box is None else _band(labels[box] == i, width_px)
+        box = bounding_box(labels == i, margin=width_px + 1)
+        band = _band(labels[box] == i, width_px) if box else np.zeros(0, bool)
         values.append(entropy(probs[box][band]).mean() if box and band.any() else np.nan)
     return np.array(values)
 
@@ -66,7 +67,7 @@ def _band(mask: Bool[np.ndarray, "*space"], width_px: int) -> Bool[np.ndarray, "
     return np.where(mask, distance(mask), distance(~mask)) <= width_px
 
 
-def answers(members: Sequence[Segmenter], image: np.ndarray) -> Float[np.ndarray, "k *space c"]:
+def member_probabilities(members: Sequence[Segmenter], image: np.ndarray) -> Float[np.ndarray, "k *space c"]:
     """The class probabilities of each member for one image, in its native size."""
     return np.stack([next(member.probabilities([image])) for member in members])
 
@@ -77,7 +78,7 @@ def variance(members: Float[np.ndarray, "k *space c"]) -> Float[np.ndarray, "*sp
 
 
 def mutual_information(members: Float[np.ndarray, "k *space c"]) -> Float[np.ndarray, "*space"]:
-    """How much a pixel's answer depends on the member, as a fraction: entropy of the mean, less the mean entropy.
+    """How much a pixel's prediction depends on the member, as a fraction: entropy of the mean, less the mean entropy.
 
     It is 0 where members agree, also where they agree that they do not know. Source: Houlsby et al., "Bayesian active
     learning for classification and preference learning", arXiv 1112.5745.
@@ -106,48 +107,53 @@ def _dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
-    """Risk against coverage: what is left when the least certain images are given back to a human."""
+class RiskCoverageCurve:
+    """Risk against coverage: what is left when the least certain images are referred to a reader."""
 
     coverage: Float[np.ndarray, " n"]  # share of the images that are kept, 1/n to 1
     risk: Float[np.ndarray, " n"]  # mean risk of the kept ones
-    area: float  # mean risk over all coverages
-    ideal: float  # that of the order by risk itself
-    random: float  # that of any order, on average
+    aurc: float  # mean risk over all coverages
+    oracle: float  # AURC of the order by risk itself
+    random: float  # AURC of any order, on average
     n_undefined: int  # images left out: without a confidence or a risk
 
     @property
-    def gain(self) -> float:
-        """How much of what an ideal order would save over a random one is saved, 1 at best; NaN if all risks are equal.
+    def normalised_gain(self) -> float:
+        """The share of what the oracle saves over a random order that is saved; NaN if all risks are equal.
 
-        Below 0 the order is worse than none.
+        1 at best. Below 0 the order is worse than none.
         """
-        possible = self.random - self.ideal
-        return (self.random - self.area) / possible if possible > 0 else math.nan
+        possible = self.random - self.oracle
+        return (self.random - self.aurc) / possible if possible > 0 else math.nan
 
 
-def abstention(
+def risk_coverage(
     confidence: Float[np.ndarray, " images"] | Sequence[float], risk: Float[np.ndarray, " images"] | Sequence[float]
-) -> Curve:
+) -> RiskCoverageCurve:
     """How the mean risk (say 1 - Dice) falls as images are left out, the least confident ones first.
 
-    Images of equal confidence are in no order: each position among them has their mean risk. The area is the AURC of
-    Geifman, Uziel & El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019. NaN is
-    undefined: those images are left out and counted.
+    Images of equal confidence are in no order: each position among them has their mean risk. AURC is that of Geifman,
+    Uziel & El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", ICLR 2019. NaN is undefined:
+    those images are left out and counted.
 
     Raises ValueError if the two are not equally long or nothing is defined.
     """
-    confidence, risk = np.asarray(confidence, float), np.asarray(risk, float)
-    if confidence.shape != risk.shape:
-        raise ValueError(f"{len(confidence)} confidences and {len(risk)} risks: they must be of the same images")
-    defined = ~np.isnan(confidence) & ~np.isnan(risk)
+    sure, lost = np.asarray(confidence, float), np.asarray(risk, float)
+    if sure.shape != lost.shape:
+        raise ValueError(f"{len(sure)} confidences and {len(lost)} risks: they must be of the same images")
+    defined = ~np.isnan(sure) & ~np.isnan(lost)
     if not defined.any():
         raise ValueError("no image has both a confidence and a risk")
-    confidence, risk = confidence[defined], risk[defined]
-    kept = _kept_risk(confidence, risk)
-    ideal = _kept_risk(-risk, risk).mean()
-    coverage = np.arange(1, len(risk) + 1) / len(risk)
-    return Curve(coverage, kept, float(kept.mean()), float(ideal), float(risk.mean()), int((~defined).sum()))
+    sure, lost = sure[defined], lost[defined]
+    kept = _kept_risk(sure, lost)
+    return RiskCoverageCurve(
+        coverage=np.arange(1, len(lost) + 1) / len(lost),
+        risk=kept,
+        aurc=float(kept.mean()),
+        oracle=float(_kept_risk(-lost, lost).mean()),
+        random=float(lost.mean()),
+        n_undefined=int((~defined).sum()),
+    )
 
 
 def _kept_risk(confidence: np.ndarray, risk: np.ndarray) -> np.ndarray:

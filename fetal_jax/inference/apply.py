@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, UInt8
@@ -20,7 +21,7 @@ def make_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Predict:
     """Compiled (variables, images [b *space c]) -> class probabilities [b *space classes], background first."""
 
     def predict(variables: Variables, images: Array) -> jax.Array:
-        logits = model.apply(variables.as_dict(), images, train=False)
+        logits = jnp.asarray(model.apply(variables.as_dict(), images, train=False))
         return classes.with_background(classes.probabilities(logits))
 
     return jax.jit(
@@ -35,7 +36,7 @@ def make_dropout_predict(model: nn.Module, mesh: jax.sharding.Mesh) -> Callable[
     """Compiled (key, variables, images [b *space c]) -> class probabilities of one draw of the dropout."""
 
     def predict(key: jax.Array, variables: Variables, images: Array) -> jax.Array:
-        logits = apply_with_dropout(model, variables, images, key)
+        logits = jnp.asarray(apply_with_dropout(model, variables, images, key))
         return classes.with_background(classes.probabilities(logits))
 
     whole = copied_to(mesh)

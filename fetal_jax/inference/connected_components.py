@@ -1,4 +1,6 @@
-"""Connected pieces of a mask, in two dimensions or three, and what surrounds each of them."""
+"""Connected components of a mask, in two dimensions or three, and what surrounds each of them.
+
+Masks [h w] go through OpenCV, several times as fast as SciPy, which takes volumes: hence the branches on `ndim`."""
 
 import dataclasses
 import functools
@@ -9,14 +11,14 @@ from jaxtyping import Bool, Float, Int, Integer
 from scipy import ndimage
 
 Box = tuple[slice, ...]
-CLOSE_UP = 1  # pixels around a piece
+MARGIN = 1  # pixels around a component
 
 
 @dataclasses.dataclass(frozen=True)
-class Pieces:
-    """The pieces of a mask, from number 0."""
+class ConnectedComponents:
+    """The components of a mask, from number 0."""
 
-    numbers: Int[np.ndarray, "*space"]  # 1 more than the piece's number; 0 is outside the mask
+    numbers: Int[np.ndarray, "*space"]  # 1 more than the component's number; 0 is outside the mask
     n: int
     touch: Bool[np.ndarray, "*three"]  # which pixels around a pixel belong to it
 
@@ -30,37 +32,41 @@ class Pieces:
         """The smallest box around each."""
         return ndimage.find_objects(self.numbers)
 
-    def surroundings(self, piece: int, labels: Integer[np.ndarray, "*space"]) -> int:
-        """The label of most of the pixels that touch a piece, the lower one of two; 0 if nothing does."""
-        box = tuple(slice(max(0, side.start - CLOSE_UP), side.stop + CLOSE_UP) for side in self.boxes[piece])
-        mask = self.numbers[box] == piece + 1
+    def surroundings(self, component: int, labels: Integer[np.ndarray, "*space"]) -> int:
+        """The label of most of the pixels that touch a component, the lower one of two; 0 if nothing does."""
+        box = tuple(slice(max(0, side.start - MARGIN), side.stop + MARGIN) for side in self.boxes[component])
+        mask = self.numbers[box] == component + 1
         around = labels[box][_dilated(mask, self.touch) & ~mask]
         return int(np.bincount(around).argmax()) if around.size else 0
 
-    def paint(self, piece: int, labels: Integer[np.ndarray, "*space"], label: int) -> None:
-        """Gives the piece another label, in place."""
-        box = self.boxes[piece]
-        labels[box][self.numbers[box] == piece + 1] = label
+    def paint(self, component: int, labels: Integer[np.ndarray, "*space"], label: int) -> None:
+        """Gives the component another label, in place."""
+        box = self.boxes[component]
+        labels[box][self.numbers[box] == component + 1] = label
 
 
-def split(mask: Bool[np.ndarray, "*space"], *, diagonal: bool = True) -> Pieces:
-    """The connected pieces of a mask. With `diagonal`, pixels that share a corner touch; else those of one side do."""
+def connected_components(mask: Bool[np.ndarray, "*space"], *, diagonal: bool = True) -> ConnectedComponents:
+    """The components of a mask. With `diagonal`, pixels that share a corner touch; else only those of one side."""
     touch = ndimage.generate_binary_structure(mask.ndim, mask.ndim if diagonal else 1)
     if mask.ndim == 2:  # OpenCV is four times as fast, unless it is asked for statistics too
         n, numbers = cv2.connectedComponents(as_bytes(mask), connectivity=8 if diagonal else 4)
-        return Pieces(numbers, n - 1, touch)
-    return Pieces(*ndimage.label(mask, touch), touch)
+        return ConnectedComponents(numbers, n - 1, touch)
+    numbers, n = ndimage.label(mask, touch)
+    return ConnectedComponents(numbers, n, touch)
 
 
-def region(mask: Bool[np.ndarray, "*space"], margin: int = 0) -> Box | None:
+def bounding_box(mask: Bool[np.ndarray, "*space"], margin: int = 0) -> Box | None:
     """The smallest box around a mask, `margin` wider on each side where there is room; None for an empty one."""
+    sides: tuple[tuple[int, int], ...] | None
     if mask.ndim == 2:
         x, y, width, height = cv2.boundingRect(as_bytes(mask))
         sides = ((y, y + height), (x, x + width)) if width else None
     else:
         found = ndimage.find_objects(as_bytes(mask))
         sides = tuple((side.start, side.stop) for side in found[0]) if found else None
-    return sides and tuple(slice(max(0, first - margin), last + margin) for first, last in sides)
+    if sides is None:
+        return None
+    return tuple(slice(max(0, first - margin), last + margin) for first, last in sides)
 
 
 def closed(mask: Bool[np.ndarray, "*space"], size: int) -> Bool[np.ndarray, "*space"]:

@@ -15,34 +15,41 @@ from jaxtyping import Float
 
 from fetal_jax.core.types import UserError
 from fetal_jax.inference import segmenter as segmenters
-from fetal_jax.inference.segmenter import ModelCard, Segmentation, Segmenter, segmentation
+from fetal_jax.inference.segmenter import InferenceConfig, Segmentation, Segmenter, segmentation
 
 SEEN = ("labelled", "unlabelled", "validation")  # parts that training learned from, or chose its best network by
 
 
 @runtime_checkable
-class Dealt(Protocol):
+class SplitManifest(Protocol):
     """Which images of a dataset a run had in which part: see input_pipeline.splits.Splits."""
 
-    dataset: str
-    parts: dict[str, tuple[str, ...]]
+    @property
+    def dataset(self) -> str: ...
+
+    @property
+    def parts(self) -> Mapping[str, tuple[str, ...]]: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """Segmenters of the same classes; used as one of them."""
+    """Segmenters of the same classes, used as one."""
 
     members: tuple[Segmenter, ...]
 
     @functools.cached_property
-    def card(self) -> ModelCard:
-        """The first member's, with what was chosen on validation only where all chose it, and no intervals.
+    def config(self) -> InferenceConfig:
+        """The first member's, with what was selected on validation only where all selected it, and no intervals.
 
-        Intervals hold for the errors of one network, and nobody has looked at those of the mean.
+        Intervals hold for the errors of one network; those of the mean were never measured.
         """
-        cards = [member.card for member in self.members]
-        agreed = {key: _agreed([getattr(card, key) for card in cards]) for key in ("tta", "postprocess")}
-        return dataclasses.replace(cards[0], intervals_mm={}, **agreed)
+        configs = [member.config for member in self.members]
+        return dataclasses.replace(
+            configs[0],
+            tta=_agreed([config.tta for config in configs]),
+            postprocess=_agreed([config.postprocess for config in configs]),
+            intervals_mm={},
+        )
 
     def with_tta(self, name: str) -> "Ensemble":
         """The same networks, each with that test-time augmentation. Raises UserError as `Segmenter.with_tta` does."""
@@ -51,8 +58,8 @@ class Ensemble:
     def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "*space c"]]:
         """Class probabilities of each image or volume in its native size, one by one."""
         copies = itertools.tee(images, len(self.members))
-        answers = [member.probabilities(copy) for member, copy in zip(self.members, copies, strict=True)]
-        for first, *others in zip(*answers, strict=True):
+        outputs = [member.probabilities(copy) for member, copy in zip(self.members, copies, strict=True)]
+        for first, *others in zip(*outputs, strict=True):
             total = first.copy()
             for probs in others:
                 total += probs
@@ -63,7 +70,7 @@ class Ensemble:
     ) -> Segmentation:
         """As `Segmenter.__call__`."""
         (probs,) = self.probabilities([image])
-        return segmentation(probs, self.card.facts.classes, spacing_mm)
+        return segmentation(probs, self.config.facts.classes, spacing_mm)
 
 
 def _agreed(names: Sequence[str]) -> str:
@@ -76,7 +83,7 @@ def ensemble(members: Sequence[Segmenter], names: Sequence[str] | None = None) -
     Raises UserError, naming the one that differs, if they do not segment the same structures in the same kind of image.
     """
     names = names or [f"model {i + 1} of the ensemble" for i in range(len(members))]
-    kinds = [(m.card.facts.classes, m.card.facts.dims, m.card.facts.channels) for m in members]
+    kinds = [(m.config.facts.classes, m.config.facts.dims, m.config.facts.channels) for m in members]
     for name, member, kind in zip(names, members, kinds, strict=True):
         if kind != kinds[0]:
             raise UserError(
@@ -86,7 +93,7 @@ def ensemble(members: Sequence[Segmenter], names: Sequence[str] | None = None) -
 
 
 def _in_words(member: Segmenter) -> str:
-    facts = member.card.facts
+    facts = member.config.facts
     return f"{', '.join(facts.foreground)} in {facts.dims}-D images of {facts.channels} channels"
 
 
@@ -94,28 +101,28 @@ def load(directories: Sequence[str | os.PathLike], *, batch_size: int = 1) -> Se
     """The segmenter of a workdir or `model/` folder, or the ensemble of several. Equal networks are compiled once."""
     members: list[Segmenter] = []
     for directory in directories:
-        card, variables = segmenters.read(directory)
-        twin = next((member for member in members if member.card.model == card.model), None)
-        made = twin.with_variables(variables, card) if twin else Segmenter(card, variables, batch_size=batch_size)
+        config, variables = segmenters.read(directory)
+        twin = next((member for member in members if member.config.model == config.model), None)
+        made = twin.with_variables(variables, config) if twin else Segmenter(config, variables, batch_size=batch_size)
         members.append(made)
     return members[0] if len(members) == 1 else ensemble(members, [str(directory) for directory in directories])
 
 
 def check_no_leak(
-    members: Mapping[str, Dealt], dataset: str, test: Iterable[str], subject_of: Mapping[str, str]
+    members: Mapping[str, SplitManifest], dataset: str, test: Iterable[str], subject_of: Mapping[str, str]
 ) -> None:
     """Raises UserError naming a member of the ensemble that knows a subject of the test images.
 
     Args:
-      members: how the images of each member's run were dealt, by the name of the run.
+      members: the split of each member's run, by the name of the run.
       dataset: the test images', in any version of it. Of a member that was trained on another one nothing can be told
         by names.
       test: names of the images to be scored.
       subject_of: the subject of each image of the dataset, by name.
     """
     tested = {subject_of[name] for name in test}
-    for member, dealt in members.items():
-        known = known_subjects(dealt, subject_of) if _named(dealt.dataset) == _named(dataset) else set()
+    for member, splits in members.items():
+        known = known_subjects(splits, subject_of) if _named(splits.dataset) == _named(dataset) else set()
         if leaked := sorted(tested & known):
             others = f" and {len(leaked) - 1} others" if len(leaked) > 1 else ""
             raise UserError(
@@ -129,6 +136,6 @@ def _named(dataset: str) -> str:
     return dataset.partition(":")[0]
 
 
-def known_subjects(dealt: Dealt, subject_of: Mapping[str, str]) -> set[str]:
+def known_subjects(splits: SplitManifest, subject_of: Mapping[str, str]) -> set[str]:
     """The subjects that a run has seen. An image that the dataset has no more is a subject of its own."""
-    return {subject_of.get(name, name) for part in SEEN for name in dealt.parts[part]}
+    return {subject_of.get(name, name) for part in SEEN for name in splits.parts[part]}

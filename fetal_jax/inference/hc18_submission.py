@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from fetal_jax.anatomy.ellipse import Ellipse, fit_mask, largest_component
 from fetal_jax.core.atomic import replacing_file
 from fetal_jax.core.types import UserError
-from fetal_jax.inference import predictor as readers
-from fetal_jax.inference.predictor import Reader
+from fetal_jax.inference import predictor as predictors
+from fetal_jax.inference.predictor import Predictor
 from input_pipeline.dataset import Dataset
 
 COLUMNS = ("filename", "center_x_mm", "center_y_mm", "semi_axes_a_mm", "semi_axes_b_mm", "angle_rad")
@@ -34,21 +34,21 @@ def submit(
     tta: str = "none",
     postprocess: str = "none",
 ) -> list[str]:
-    """Writes a row for each image of `dataset`, whole or not at all; returns what to tell the user of it.
+    """Writes a row for each image of `dataset`, atomically; returns what to tell the user of it.
 
-    `models` are workdirs of runs, or their `model/`; several answer together. For `tta` and `postprocess` see
-    `reader.load`. An image in which no head is found gets a typical one, and a line that names it.
+    `models` are workdirs of runs, or their `model/`; several predict together. For `tta` and `postprocess` see
+    `inference.predictor.load`. An image in which no head is found gets a typical one, and a line that names it.
 
     Raises UserError if there is no model or it knows no head, pixels have no known size or are not square, or `out_csv`
     is a folder.
     """
-    reader = readers.load(models, tta, postprocess)
-    _check(reader, models[0], dataset)
+    predictor = predictors.load(models, tta, postprocess)
+    _check(predictor, models[0], dataset)
     if out_csv.is_dir():
         raise UserError(f"--out {out_csv} is a folder: name a file in it, e.g. {out_csv / 'submission.csv'}")
     out_csv.parent.mkdir(parents=True, exist_ok=True)
     rows, notes = [], []
-    for name, mask, spacing_mm in _masks(reader, dataset):
+    for name, mask, spacing_mm in _masks(predictor, dataset):
         try:
             ellipse = fit_mask(largest_component(mask))
         except ValueError as error:
@@ -61,8 +61,8 @@ def submit(
     return [*notes, f"{len(rows)} heads, mean HC {np.mean([hc_mm(r) for r in rows]):.1f} mm -> {out_csv}"]
 
 
-def _check(reader: Reader, workdir: pathlib.Path, dataset: Dataset) -> None:
-    classes = reader.card.facts.classes
+def _check(predictor: Predictor, workdir: pathlib.Path, dataset: Dataset) -> None:
+    classes = predictor.config.facts.classes
     if HEAD not in classes:
         raise UserError(f"{workdir} segments {', '.join(classes[1:])}, no {HEAD}: give the workdir of a run on hc18")
     for name, spacing_mm in zip(dataset.index.names, dataset.index.spacing_mm.tolist(), strict=True):
@@ -70,17 +70,20 @@ def _check(reader: Reader, workdir: pathlib.Path, dataset: Dataset) -> None:
             raise UserError(f"{dataset.name}: {name} has no size of its square pixels: use hc18/official_test")
 
 
-def _masks(reader: Reader, dataset: Dataset) -> Iterator[tuple[str, Bool[np.ndarray, "h w"], Float[np.ndarray, "2"]]]:
+def _masks(
+    predictor: Predictor, dataset: Dataset
+) -> Iterator[tuple[str, Bool[np.ndarray, "h w"], Float[np.ndarray, "2"]]]:
     """Name, mask of the head and spacing of each image, by name."""
-    head = reader.card.facts.classes.index(HEAD)
+    head = predictor.config.facts.classes.index(HEAD)
     for record in dataset.records(sorted(dataset.names)):
-        yield record.name, reader(record.image).labels == head, record.spacing_mm
+        yield record.name, predictor(record.image).labels == head, record.spacing_mm
 
 
 def typical_head(shape: tuple[int, int]) -> Ellipse:
     """The median head of the training set, in the middle of a frame of that shape."""
     height, width = shape
-    return Ellipse(((height - 1) / 2, (width - 1) / 2), tuple(width * share for share in TYPICAL_SEMI_AXES), 0.0)
+    along, across = TYPICAL_SEMI_AXES
+    return Ellipse(((height - 1) / 2, (width - 1) / 2), (width * along, width * across), 0.0)
 
 
 def row(name: str, ellipse: Ellipse, spacing_mm: Float[np.ndarray, "2"]) -> Row:

@@ -1,10 +1,11 @@
-"""How a network looks at an image: as one square, or as overlapping patches of a volume. And back to native pixels.
+"""Inferers: how an image or a volume is fed to a network, and how its output comes back to native pixels.
 
-A view has `n_inputs`, gives the network's `inputs()`, and takes as many answers `to_native`.
+An inferer has `n_inputs`, gives the network's `inputs()`, and maps as many outputs `to_native`.
 """
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
@@ -13,18 +14,32 @@ from fetal_jax.inference.apply import network_input
 from input_pipeline.letterbox import Letterbox, unit_range
 from input_pipeline.sliding_window import Shape, crop, stitch, tiles
 
-OVERLAP = 0.5  # of neighbouring patches, in shares of a side
+OVERLAP = 0.5  # of neighbouring patches, as a share of a side
+
+
+class Inferer(Protocol):
+    """The inputs of one image, and the way back."""
+
+    @property
+    def n_inputs(self) -> int: ...
+
+    def inputs(self) -> Iterator[np.ndarray]: ...
+
+    def to_native(self, probs: Iterable[np.ndarray]) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Square:
-    """An image fitted into the network's square."""
+class SimpleInferer:
+    """An image fitted into the network's square: one input."""
 
     image: UInt8[np.ndarray, "h w c"]
     size: int
     blur: int
     intensity: str
-    n_inputs = 1
+
+    @property
+    def n_inputs(self) -> int:
+        return 1
 
     def inputs(self) -> Iterator[Float[np.ndarray, "size size c"]]:
         yield network_input(self.image, self.size, self.blur, self.intensity)
@@ -35,7 +50,7 @@ class Square:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiles:
+class SlidingWindowInferer:
     """A volume as cubic patches of `size` voxels a side that overlap by half; a voxel is the average of its patches."""
 
     volume: UInt16[np.ndarray, "d h w c"]
@@ -59,4 +74,8 @@ class Tiles:
         return tiles(self.volume.shape[:3], self._patch(), OVERLAP)
 
 
-View = Square | Tiles
+def make_inferer(image: np.ndarray, *, dims: int, size: int, blur: int, intensity: str) -> Inferer:
+    """The inferer of an image [h w c] or a volume [d h w c]: the one place where prediction tells them apart."""
+    if dims == 3:
+        return SlidingWindowInferer(image, size)
+    return SimpleInferer(image, size, blur, intensity)

@@ -1,10 +1,14 @@
-"""The files of a user that prediction reads, and those that it would write."""
+"""Files of prediction: errors of those it reads, checks of those it would write, and its tables."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from fetal_jax.core.atomic import replacing_file
 from fetal_jax.core.types import UserError
+
+Row = dict[str, object]
 
 
 @contextlib.contextmanager
@@ -30,3 +34,11 @@ def check_outputs(outputs: Iterable[tuple[Path, str]], out: Path) -> None:
         if name in seen:
             raise UserError(f"{file} and {seen[name]} would both write {name}: predict them into two folders")
         seen[name] = file
+
+
+def write_table(path: Path, rows: Sequence[Row]) -> None:
+    """Writes rows of the same columns as CSV, atomically."""
+    with replacing_file(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

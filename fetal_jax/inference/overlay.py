@@ -66,7 +66,7 @@ def data_uri(picture: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> 
 
 
 def write_png(path: pathlib.Path, array: UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w 3"]) -> None:
-    """Writes grey values, class ids or RGB, whole or not at all. Raises UserError if it cannot."""
+    """Writes grey values, class ids or RGB, atomically. Raises UserError if it cannot."""
     array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
     with replacing_file(path) as partial:
         if not cv2.imwrite(str(partial), array):

@@ -1,7 +1,7 @@
-"""Cleaning up label maps: steps, and recipes of them by name.
+"""Post-processing of label maps: steps, and recipes of them by name.
 
 Pixels that a step takes from a structure become what surrounds them most, so that a stray CSP in the brain is brain
-again and one in the open is background. No step invents a class, and an image without a step's classes is left alone.
+again and one in the open is background. No step adds a class, and an image without a step's classes is left alone.
 """
 
 import dataclasses
@@ -12,7 +12,13 @@ import numpy as np
 from jaxtyping import Integer
 
 from fetal_jax.core.types import UserError
-from fetal_jax.inference.connected_components import Pieces, as_bytes, closed, region, split
+from fetal_jax.inference.connected_components import (
+    ConnectedComponents,
+    as_bytes,
+    bounding_box,
+    closed,
+    connected_components,
+)
 
 Labels = Integer[np.ndarray, "*space"]
 Step = Callable[[np.ndarray], np.ndarray]
@@ -37,7 +43,7 @@ class Closing:
     def __call__(self, labels: Labels) -> Labels:
         labels = labels.copy()
         for i in sorted(self.classes):
-            box = region(labels == i)
+            box = bounding_box(labels == i)
             if box is not None:
                 part = labels[box]
                 part[closed(part == i, self.size) & (part < i)] = i
@@ -46,7 +52,7 @@ class Closing:
 
 @dataclasses.dataclass(frozen=True)
 class LargestComponent:
-    """Keeps the `keep` largest pieces of each of the classes: one head, one cerebellum, two lateral ventricles."""
+    """Keeps the `keep` largest components of each of the classes: one head, one cerebellum, two lateral ventricles."""
 
     classes: tuple[int, ...]
     keep: int = 1
@@ -54,21 +60,21 @@ class LargestComponent:
     def __call__(self, labels: Labels) -> Labels:
         return _without(labels, self.classes, self._surplus)
 
-    def _surplus(self, pieces: Pieces) -> np.ndarray:
-        if pieces.n <= self.keep:
+    def _surplus(self, components: ConnectedComponents) -> np.ndarray:
+        if components.n <= self.keep:
             return np.arange(0)
-        return np.argsort(-pieces.sizes, kind="stable")[self.keep :]
+        return np.argsort(-components.sizes, kind="stable")[self.keep :]
 
 
 @dataclasses.dataclass(frozen=True)
 class MinimumSize:
-    """Takes away pieces of fewer than `px` pixels or voxels of each of the classes."""
+    """Removes components of fewer than `px` pixels or voxels of each of the classes."""
 
     classes: tuple[int, ...]
     px: int = MINIMUM_PX
 
     def __call__(self, labels: Labels) -> Labels:
-        return _without(labels, self.classes, lambda pieces: np.flatnonzero(pieces.sizes < self.px))
+        return _without(labels, self.classes, lambda components: np.flatnonzero(components.sizes < self.px))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +87,11 @@ class FillHoles:
     classes: tuple[int, ...]
 
     def __call__(self, labels: Labels) -> Labels:
-        box = region(labels != 0)
+        box = bounding_box(labels != 0)
         if box is None:
             return labels
         framed = np.pad(labels[box], 1)
-        background = split(framed == 0, diagonal=False)
+        background = connected_components(framed == 0, diagonal=False)
         outside = int(background.numbers.flat[0]) - 1
         for i in range(background.n):
             if i != outside and (around := background.surroundings(i, framed)) in self.classes:
@@ -127,9 +133,9 @@ def postprocess(labels: Labels, steps: Sequence[Step]) -> Labels:
 def recipes(classes: Sequence[str], dims: int = 2) -> Mapping[str, tuple[Step, ...]]:
     """What may be done to label maps of these classes, the background first, by name; "none" does nothing.
 
-    `thesis` is closing, then the largest piece if it has 5 pixels, of CSP and LV (trans-thalamic thesis, section 1.3,
-    which gives no size of the closing). `anatomy` has rules for classes that it knows by name, and is missing where it
-    knows none.
+    `thesis` is closing, then the largest component if it has 5 pixels, of CSP and LV (trans-thalamic thesis, section
+    1.3, which gives no size of the closing). `anatomy` has rules for classes that it knows by name, and is missing
+    where it knows none.
     """
     everything = tuple(range(1, len(classes)))
     small = _ids(classes, INNER) or everything
@@ -158,7 +164,7 @@ def _anatomy(classes: Sequence[str], dims: int) -> tuple[Step, ...]:
     alone = tuple(i for i in inner if i not in pairs)
     steps = (
         (single, LargestComponent(single)),
-        (inner and outer and dims == 2, Inside(inner, outer)),
+        (inner and outer and dims == 2, Inside(inner, outer)),  # its convex hull is that of an image
         (alone, LargestComponent(alone)),
         (pairs, LargestComponent(pairs, keep=2)),
         (single, FillHoles(single)),
@@ -178,14 +184,14 @@ def _any_of(labels: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return found
 
 
-def _without(labels: Labels, classes: Sequence[int], lost: Callable[[Pieces], np.ndarray]) -> Labels:
-    """Gives pieces of each class away to what surrounds them: those whose numbers `lost` tells from all of them."""
+def _without(labels: Labels, classes: Sequence[int], lost: Callable[[ConnectedComponents], np.ndarray]) -> Labels:
+    """Gives components of each class away to what surrounds them: those whose numbers `lost` tells from all of them."""
     labels = labels.copy()
     for i in classes:
-        box = region(labels == i, margin=1)
+        box = bounding_box(labels == i, margin=1)
         if box is not None:
             part = labels[box]
-            pieces = split(part == i)
-            for piece in lost(pieces).tolist():
-                pieces.paint(piece, part, pieces.surroundings(piece, part))
+            components = connected_components(part == i)
+            for component in lost(components).tolist():
+                components.paint(component, part, components.surroundings(component, part))
     return labels

@@ -1,4 +1,4 @@
-"""Predicting files: images of any format here, volumes in scans.py. Masks in the native size of each, and a table."""
+"""Prediction of image files of any format: masks in the native size of each, tables, and overlays."""
 
 import math
 import pathlib
@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fetal_jax.core.types import UserError
-from fetal_jax.inference import predictor as readers
-from fetal_jax.inference.measurements import Normal, measurements, read_detector
-from fetal_jax.inference.outputs import check_outputs, reading
+from fetal_jax.inference import predictor as predictors
+from fetal_jax.inference.measurements import AnomalyReference, measurements, read_detector
+from fetal_jax.inference.outputs import Row, check_outputs, reading, write_table
 from fetal_jax.inference.overlay import outline, write_png
 from fetal_jax.inference.predict_volumes import predict_scans
-from fetal_jax.inference.predictor import Reader
-from fetal_jax.inference.segmenter import ModelCard, Segmentation
-from fetal_jax.inference.tables import Row, write_table
+from fetal_jax.inference.predictor import Predictor
+from fetal_jax.inference.segmenter import InferenceConfig, Segmentation
 from input_pipeline.formats import KIND_OF, Stack, read, stem
 
 SUFFIXES = tuple(KIND_OF)
@@ -38,34 +37,34 @@ def predict_files(
     `spacing_mm`, else its own, else unknown. A volume or film is segmented frame by frame (a NIfTI along its last axis)
     and its frames are called NAME_000, NAME_001, ...; other files NAME.
 
-    `model` is a workdir or its `model/`, or several that answer together (inference.ensemble). `tta` and `postprocess`
-    are names of evaluation.tta and inference.postprocessing; "auto" is how the run was last evaluated.
+    `model` is a workdir or its `model/`, or several that predict together (inference.ensemble). `tta` and `postprocess`
+    are names of inference.tta and inference.postprocessing; "auto" is how the run was last evaluated.
 
     Writes `out/NAME.png` (class ids 0..C-1, native size) whatever the format, `out/NAME_overlay.png` if `overlay`,
-    `out/predictions.csv` with a row a frame and class, and `out/measurements.csv` with a row a frame: sizes, age, and
-    what is unusual at `ga_weeks` (see inference.measurements). Every input is read once before anything is written,
-    and one is in memory at a time.
+    `out/predictions.csv` with one row per frame and class, and `out/measurements.csv` with one row per frame: sizes,
+    age, and what is unusual at `ga_weeks` (see inference.measurements). Every input is read once before anything is
+    written, and one is in memory at a time.
 
     Raises UserError naming the file that is missing, cannot be read, or would overwrite another's mask, or a name that
     is unknown.
     """
     models = [model] if isinstance(model, pathlib.Path) else model
-    reader = readers.load(models, tta, postprocess)
-    _check_numbers(reader.card.facts.dims, spacing_mm, ga_weeks)
+    predictor = predictors.load(models, tta, postprocess)
+    _check_numbers(predictor.config.facts.dims, spacing_mm, ga_weeks)
     if ga_weeks is not None and not WEEKS[0] <= ga_weeks <= WEEKS[1]:
         raise UserError(f"--ga-weeks is {ga_weeks}: give the gestational age in weeks, {WEEKS[0]} to {WEEKS[1]}")
-    if reader.card.facts.dims == 3:
-        yield from predict_scans(reader, paths, out, overlay=overlay)
+    if predictor.config.facts.dims == 3:  # other file formats, channels and outputs: the data spec
+        yield from predict_scans(predictor, paths, out, overlay=overlay)
         return
     files = _image_files(paths)
     frames = [(file, name) for file in files for name in _frame_names(file, _read(file))]
     endings = (".png", "_overlay.png") if overlay else (".png",)
     check_outputs(((file, name + ending) for file, name in frames for ending in endings), out)
     out.mkdir(parents=True, exist_ok=True)
-    normal = Normal(read_detector(models[0]), ga_weeks)
+    reference = AnomalyReference(read_detector(models[0]), ga_weeks)
     rows, measured = [], []
     for file in files:
-        for line, of_classes, of_frame in _predict_file(file, reader, out, spacing_mm, overlay, normal):
+        for line, of_classes, of_frame in _predict_file(file, predictor, out, spacing_mm, overlay, reference):
             rows += of_classes
             measured.append(of_frame)
             yield line
@@ -78,6 +77,7 @@ def _check_numbers(dims: int, spacing_mm: float | None, ga_weeks: float | None) 
         raise UserError(f"--spacing is {spacing_mm}: give the pixel size in mm, a positive number")
     if ga_weeks is not None and not 0 < ga_weeks < math.inf:
         raise UserError(f"--ga-weeks is {ga_weeks}: give the gestational age in weeks, a positive number")
+    # The data spec: a volume's file holds its spacing, and normals by age are of images.
     if dims == 3 and spacing_mm is not None:
         raise UserError(f"--spacing is {spacing_mm}: a volume has its own, leave it out")
     if dims == 3 and ga_weeks is not None:
@@ -85,18 +85,23 @@ def _check_numbers(dims: int, spacing_mm: float | None, ga_weeks: float | None) 
 
 
 def _predict_file(
-    file: pathlib.Path, reader: Reader, out: pathlib.Path, spacing_mm: float | None, overlay: bool, normal: Normal
+    file: pathlib.Path,
+    predictor: Predictor,
+    out: pathlib.Path,
+    spacing_mm: float | None,
+    overlay: bool,
+    reference: AnomalyReference,
 ) -> Iterator[tuple[str, list[Row], Row]]:
     """Writes what belongs to each frame; yields its line, its rows by class and its measurements, one at a time."""
     stack = _read(file)
     spacing = (spacing_mm, spacing_mm) if spacing_mm else stack.spacing_mm
     for name, image in zip(_frame_names(file, stack), stack.grey(), strict=True):
-        answer = reader(image, spacing)
-        write_png(out / f"{name}.png", answer.labels)
+        segmentation = predictor(image, spacing)
+        write_png(out / f"{name}.png", segmentation.labels)
         if overlay:
-            write_png(out / f"{name}_overlay.png", _drawn(image, answer, reader.card))
-        measured = measurements(name, image, answer, reader.card, spacing, normal)
-        yield f"{file} -> {out / name}.png", _rows(name, file, answer, reader.card), measured
+            write_png(out / f"{name}_overlay.png", _drawn(image, segmentation, predictor.config))
+        measured = measurements(name, image, segmentation, predictor.config, spacing, reference)
+        yield f"{file} -> {out / name}.png", _rows(name, file, segmentation, predictor.config), measured
 
 
 def _image_files(paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -129,17 +134,17 @@ def _frame_names(file: pathlib.Path, stack: Stack) -> list[str]:
     return [f"{name}_{i:03d}" for i in range(len(stack.frames))] if stack.is_volume else [name]
 
 
-def _drawn(image: np.ndarray, answer: Segmentation, card: ModelCard) -> np.ndarray:
-    return outline(image, [(answer.labels, card.facts.colours)])
+def _drawn(image: np.ndarray, segmentation: Segmentation, config: InferenceConfig) -> np.ndarray:
+    return outline(image, [(segmentation.labels, config.facts.colours)])
 
 
-def _rows(name: str, file: pathlib.Path, answer: Segmentation, card: ModelCard) -> list[Row]:
+def _rows(name: str, file: pathlib.Path, segmentation: Segmentation, config: InferenceConfig) -> list[Row]:
     rows = []
-    for i, structure in enumerate(card.facts.classes):
+    for i, structure in enumerate(config.facts.classes):
         if i:
-            mask = answer.labels == i
-            area = answer.area_mm2[structure]
-            confidence = f"{answer.probs[..., i][mask].mean():.4f}" if mask.any() else ""
+            mask = segmentation.labels == i
+            area = segmentation.area_mm2[structure]
+            confidence = f"{segmentation.probs[..., i][mask].mean():.4f}" if mask.any() else ""
             rows.append(
                 {
                     "name": name,

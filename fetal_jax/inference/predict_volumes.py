@@ -1,4 +1,4 @@
-"""Predicting MRI scans: label maps in the voxels and the orientation of each file, a table, pictures if wanted."""
+"""Prediction of MRI scans: label maps in the voxels and the orientation of each file, a table, pictures if wanted."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,10 @@ import numpy as np
 
 from fetal_jax.core.atomic import replacing_file
 from fetal_jax.core.types import UserError
-from fetal_jax.inference.outputs import check_outputs, reading
+from fetal_jax.inference.outputs import Row, check_outputs, reading, write_table
 from fetal_jax.inference.overlay import outline, write_png
-from fetal_jax.inference.predictor import Reader
-from fetal_jax.inference.segmenter import ModelCard, Segmentation
-from fetal_jax.inference.tables import Row, write_table
+from fetal_jax.inference.predictor import Predictor
+from fetal_jax.inference.segmenter import InferenceConfig, Segmentation
 from input_pipeline.formats import SUFFIXES, stem
 from input_pipeline.formats.volume import Volume, labels_file, read_volume, to_16_bits
 
@@ -21,7 +20,7 @@ MODALITIES = ("T1w", "T2w")  # the channels of a network that takes two, in this
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """The files of one scan, one a channel."""
+    """The files of one scan, one per channel."""
 
     name: str
     files: tuple[Path, ...]
@@ -41,7 +40,7 @@ class Scan:
         return np.stack(channels, axis=-1), volumes[0]
 
 
-def predict_scans(reader: Reader, paths: Sequence[Path], out: Path, *, overlay: bool) -> Iterator[str]:
+def predict_scans(predictor: Predictor, paths: Sequence[Path], out: Path, *, overlay: bool) -> Iterator[str]:
     """Segments scans; yields a line for each.
 
     A network of one channel takes NIfTI files, or folders of them; one of two takes folders, however deep, in which T1w
@@ -49,12 +48,12 @@ def predict_scans(reader: Reader, paths: Sequence[Path], out: Path, *, overlay: 
     called NAME, else after its folder.
 
     Writes `out/NAME.nii.gz` (class ids 0..C-1, in the voxels of the file), `out/NAME_overlay.png` (the middle sagittal
-    slice) if `overlay`, and `out/predictions.csv` with a row a scan and class. Every scan is read once before anything
-    is written, and one is in memory at a time.
+    slice) if `overlay`, and `out/predictions.csv` with one row per scan and class. Every scan is read once before
+    anything is written, and one is in memory at a time.
 
     Raises UserError naming the file that is missing, cannot be read, or would overwrite another's labels.
     """
-    scans = find_scans(paths, reader.card.facts.channels)
+    scans = find_scans(paths, predictor.config.facts.channels)
     check_outputs(((scan.files[0], f"{scan.name}.nii.gz") for scan in scans), out)
     for scan in scans:
         scan.read()
@@ -62,12 +61,12 @@ def predict_scans(reader: Reader, paths: Sequence[Path], out: Path, *, overlay: 
     rows: list[Row] = []
     for scan in scans:
         image, volume = scan.read()
-        answer = reader(image, volume.spacing_mm)
+        segmentation = predictor(image, volume.spacing_mm)
         with replacing_file(out / f"{scan.name}.nii.gz") as partial:
-            partial.write_bytes(labels_file(answer.labels, volume, scan.files[0]))
+            partial.write_bytes(labels_file(segmentation.labels, volume, scan.files[0]))
         if overlay:
-            write_png(out / f"{scan.name}_overlay.png", _middle(image, answer, reader.card))
-        rows += _rows(scan, answer, reader.card)
+            write_png(out / f"{scan.name}_overlay.png", _middle(image, segmentation, predictor.config))
+        rows += _rows(scan, segmentation, predictor.config)
         yield f"{scan.files[0]} -> {out / scan.name}.nii.gz"
     write_table(out / "predictions.csv", rows)
 
@@ -114,18 +113,18 @@ def _is_nifti(file: Path) -> bool:
     return file.name.lower().endswith(SUFFIXES["NIfTI"]) and not file.name.startswith(".") and file.is_file()
 
 
-def _middle(image: np.ndarray, answer: Segmentation, card: ModelCard) -> np.ndarray:
+def _middle(image: np.ndarray, segmentation: Segmentation, config: InferenceConfig) -> np.ndarray:
     """The outlines of the middle slice."""
     middle = len(image) // 2
     grey = (image[middle, ..., 0] >> 8).astype(np.uint8)
-    return outline(grey, [(answer.labels[middle], card.facts.colours)])
+    return outline(grey, [(segmentation.labels[middle], config.facts.colours)])
 
 
-def _rows(scan: Scan, answer: Segmentation, card: ModelCard) -> list[Row]:
+def _rows(scan: Scan, segmentation: Segmentation, config: InferenceConfig) -> list[Row]:
     rows = []
-    for i, structure in enumerate(card.facts.classes):
+    for i, structure in enumerate(config.facts.classes):
         if i:
-            mask, size = answer.labels == i, answer.volume_ml[structure]
+            mask, size = segmentation.labels == i, segmentation.volume_ml[structure]
             rows.append(
                 {
                     "name": scan.name,
@@ -133,7 +132,7 @@ def _rows(scan: Scan, answer: Segmentation, card: ModelCard) -> list[Row]:
                     "class": structure,
                     "voxels": int(mask.sum()),
                     "volume_ml": "" if size is None else f"{size:.3f}",
-                    "confidence": f"{answer.probs[..., i][mask].mean():.4f}" if mask.any() else "",
+                    "confidence": f"{segmentation.probs[..., i][mask].mean():.4f}" if mask.any() else "",
                 }
             )
     return rows

@@ -1,4 +1,4 @@
-"""A trained network as a user holds it: an image array in, labels and probabilities in that image's own size out.
+"""A trained network, ready to use: an image array in, labels and probabilities in that image's own size out.
 
 A model directory holds `weights.npz` (plain arrays, no pickle) and `model.json` (how to build and feed the network,
 what its classes are, what it was trained on, and the SHA-256 of the weights).
@@ -26,8 +26,8 @@ from fetal_jax.core import sharding as meshes
 from fetal_jax.core.atomic import replacing_folder, surviving_folder
 from fetal_jax.core.types import DatasetFacts, UserError, Variables
 from fetal_jax.inference.apply import make_dropout_predict, make_predict, network_input, predict_all
-from fetal_jax.inference.inferers import Square, Tiles, View
-from fetal_jax.inference.tta import PLAIN, Look, Predict, averaged, looks
+from fetal_jax.inference.inferers import Inferer, make_inferer
+from fetal_jax.inference.tta import IDENTITY, Predict, TTATransform, averaged, tta_transforms
 from fetal_jax.models import build_model
 from fetal_jax.models.mc_dropout import has_dropout
 
@@ -35,7 +35,7 @@ MM3_PER_ML = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelCard:
+class InferenceConfig:
     """What is needed to use the weights, and where they come from."""
 
     model: dict[str, Any]  # arguments of build_model, with "name"
@@ -45,15 +45,15 @@ class ModelCard:
     splits_hash: str
     stage: str
     intensity: str = "unit"  # a name of input_pipeline.letterbox.INTENSITIES
-    tta: str = "none"  # as the run was last evaluated: a name of evaluation.tta
-    postprocess: str = "none"  # alike: a name of inference.postprocessing
+    tta: str = "none"  # as the run was last evaluated: a name of inference.tta
+    postprocess: str = "none"  # likewise: a name of inference.postprocessing
     intervals_mm: dict[str, float] = dataclasses.field(default_factory=dict)  # half-widths at 90 %, by measure
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "ModelCard":
+    def from_dict(cls, values: dict[str, Any]) -> "InferenceConfig":
         facts = dict(values["facts"])
         facts["classes"], facts["colours"] = tuple(facts["classes"]), tuple(map(tuple, facts["colours"]))
         return cls(**{**values, "facts": DatasetFacts(**facts)})
@@ -61,12 +61,12 @@ class ModelCard:
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """The answer for one image or volume."""
+    """The output for one image or volume."""
 
     labels: UInt8[np.ndarray, "*space"]  # class ids
     probs: Float[np.ndarray, "*space c"]  # background first
     area_mm2: dict[str, float | None]  # of an image, by foreground class; None without a spacing
-    volume_ml: dict[str, float | None]  # of a volume, alike
+    volume_ml: dict[str, float | None]  # of a volume, likewise
 
 
 def segmentation(
@@ -75,61 +75,74 @@ def segmentation(
     spacing_mm: Sequence[float] | Float[np.ndarray, " dims"] | None = None,
     labels: UInt8[np.ndarray, "*space"] | None = None,
 ) -> Segmentation:
-    """The answer that probabilities give, with the sizes of its structures; `labels`, where they were cleaned up."""
+    """Labels and sizes of structures from probabilities; `labels` where they were post-processed."""
     labels = probs.argmax(-1).astype(np.uint8) if labels is None else labels
     pixel = float(np.prod(spacing_mm)) if spacing_mm is not None else 0.0
     counts = np.bincount(labels.ravel(), minlength=len(classes))
     sizes = {name: float(counts[i]) * pixel if pixel else None for i, name in enumerate(classes) if i}
-    if labels.ndim == 2:
+    if labels.ndim == 2:  # an image has areas, a volume has volumes
         return Segmentation(labels, probs, sizes, {})
     return Segmentation(labels, probs, {}, {name: size and size / MM3_PER_ML for name, size in sizes.items()})
 
 
 class Segmenter:
-    """Weights and card, ready to call."""
+    """A network's weights and inference config, ready to call."""
 
     def __init__(
         self,
-        card: ModelCard,
+        config: InferenceConfig,
         variables: Variables,
         *,
         batch_size: int = 1,
         predict: Predict | None = None,
-        looks: Sequence[Look] = (PLAIN,),
+        transforms: Sequence[TTATransform] = (IDENTITY,),
     ):
-        self.card, self._variables, self._batch_size = card, variables, batch_size
-        self._plain = predict or make_predict(build_model(**card.model), _mesh(batch_size))
-        self._looks = tuple(looks)
-        self._predict = averaged(self._plain, self._looks)
+        self.config, self._variables, self._batch_size = config, variables, batch_size
+        self._plain = predict or make_predict(build_model(**config.model), _mesh(batch_size))
+        self._transforms = tuple(transforms)
+        self._predict = averaged(self._plain, self._transforms)
 
-    def _with(self, **changes: Any) -> "Segmenter":
-        same = {"card": self.card, "variables": self._variables, "predict": self._plain, "looks": self._looks}
-        return Segmenter(batch_size=self._batch_size, **(same | changes))
+    def _with(
+        self,
+        *,
+        config: InferenceConfig | None = None,
+        variables: Variables | None = None,
+        predict: Predict | None = None,
+        transforms: Sequence[TTATransform] | None = None,
+    ) -> "Segmenter":
+        """The same but for what is given."""
+        return Segmenter(
+            config or self.config,
+            variables or self._variables,
+            batch_size=self._batch_size,
+            predict=predict or self._plain,
+            transforms=transforms or self._transforms,
+        )
 
-    def with_variables(self, variables: Variables, card: ModelCard | None = None) -> "Segmenter":
-        """The same network with other weights, and the card of those, without another compilation."""
-        return self._with(variables=variables, card=card or self.card)
+    def with_variables(self, variables: Variables, config: InferenceConfig | None = None) -> "Segmenter":
+        """The same network with other weights, and the config of those, without another compilation."""
+        return self._with(variables=variables, config=config)
 
     def with_tta(self, name: str) -> "Segmenter":
-        """The same network with that test-time augmentation, in place of the one it had: see evaluation.tta.
+        """The same network with that test-time augmentation, in place of the one it had: see inference.tta.
 
         Raises UserError if the name is unknown, or for images and this network takes volumes.
         """
-        return self._with(looks=looks(name, self.card.facts.dims))
+        return self._with(transforms=tta_transforms(name, self.config.facts.dims))
 
-    def each_look(self) -> "list[Segmenter]":
-        """A segmenter for each look of the test-time augmentation, whose mean this one is: for their spread."""
-        return [self._with(looks=(look,)) for look in self._looks]
+    def tta_members(self) -> "list[Segmenter]":
+        """A segmenter for each transform of the test-time augmentation, whose mean this one is: for their spread."""
+        return [self._with(transforms=(transform,)) for transform in self._transforms]
 
-    def draws(self, n: int, seed: int = 0) -> "list[Segmenter]":
-        """The same network `n` times, each time with other units dropped (MC dropout); one compilation serves them all.
+    def mc_dropout(self, n: int, seed: int = 0) -> "list[Segmenter]":
+        """The same network `n` times, each time with other units dropped; one compilation serves them all.
 
         Raises UserError if the network drops nothing: all of them would say the same.
         """
-        card, model = self.card, build_model(**self.card.model)
-        image = np.zeros((1, *(card.size,) * card.facts.dims, card.facts.channels), np.float32)
+        config, model = self.config, build_model(**self.config.model)
+        image = np.zeros((1, *(config.size,) * config.facts.dims, config.facts.channels), np.float32)
         if not has_dropout(model, self._variables, image):
-            raise UserError(f"{card.model['name']} has no dropout to draw from: set model.dropout and train it again")
+            raise UserError(f"{config.model['name']} has no dropout to draw from: set model.dropout and train it again")
         predict, key = make_dropout_predict(model, _mesh(self._batch_size)), jax.random.key(seed)
         return [self._with(predict=functools.partial(predict, rngs.step_key(key, "dropout", i))) for i in range(n)]
 
@@ -144,37 +157,37 @@ class Segmenter:
         is of another type, or has another number of axes or channels, than the network was trained on.
         """
         (probs,) = self.probabilities([image])
-        return segmentation(probs, self.card.facts.classes, spacing_mm)
+        return segmentation(probs, self.config.facts.classes, spacing_mm)
 
     def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "*space c"]]:
         """Class probabilities of each image or volume in its native size, one by one."""
-        views: deque[View] = deque()
+        inferers: deque[Inferer] = deque()
 
-        def inputs():
+        def inputs() -> Iterator[np.ndarray]:
             for image in images:
-                views.append(self._view(self._checked(image)))
-                yield from views[-1].inputs()
+                inferers.append(self._inferer(self._checked(image)))
+                yield from inferers[-1].inputs()
 
-        answers = predict_all(self._predict, self._variables, inputs(), self._batch_size)
-        for first in answers:
-            view = views.popleft()
-            yield view.to_native(itertools.chain([first], itertools.islice(answers, view.n_inputs - 1)))
+        outputs = predict_all(self._predict, self._variables, inputs(), self._batch_size)
+        for first in outputs:
+            inferer = inferers.popleft()
+            yield inferer.to_native(itertools.chain([first], itertools.islice(outputs, inferer.n_inputs - 1)))
 
-    def _view(self, image: np.ndarray) -> View:
-        if self.card.facts.dims == 3:
-            return Tiles(image, self.card.size)
-        return Square(image, self.card.size, self.card.blur, self.card.intensity)
+    def _inferer(self, image: np.ndarray) -> Inferer:
+        c = self.config
+        return make_inferer(image, dims=c.facts.dims, size=c.size, blur=c.blur, intensity=c.intensity)
 
     def training_probabilities(self, images: Iterable[np.ndarray]) -> Iterator[Float[np.ndarray, "*space c"]]:
         """Class probabilities of items as training has them: images at network size, volumes in their own voxels."""
-        if self.card.facts.dims == 3:  # patches are drawn of whole volumes, images are resized before
+        if self.config.facts.dims == 3:  # patches are drawn of whole volumes, images are resized before
             return self.probabilities(images)
-        inputs = (network_input(image, self.card.size, self.card.blur, self.card.intensity) for image in images)
+        inputs = (network_input(image, self.config.size, self.config.blur, self.config.intensity) for image in images)
         return predict_all(self._predict, self._variables, inputs, self._batch_size)
 
     def _checked(self, image: np.ndarray) -> np.ndarray:
-        image, dims, channels = np.asarray(image), self.card.facts.dims, self.card.facts.channels
+        image, dims, channels = np.asarray(image), self.config.facts.dims, self.config.facts.channels
         image = image[..., None] if image.ndim == dims else image
+        # The data spec: ultrasound has 8 bits, MRI 16.
         kind, axes = (np.uint8, "h w") if dims == 2 else (np.uint16, "d h w")
         if image.ndim != dims + 1 or image.dtype != kind or image.shape[-1] != channels:
             raise UserError(
@@ -190,17 +203,18 @@ def _mesh(batch_size: int) -> jax.sharding.Mesh:
     return meshes.make_mesh(devices[: math.gcd(batch_size, len(devices))])
 
 
-def save(directory: pathlib.Path, card: ModelCard, variables: Variables) -> None:
-    """Writes a model directory. Nobody ever finds half of one under its name."""
+def save(directory: pathlib.Path, config: InferenceConfig, variables: Variables) -> None:
+    """Writes a model directory atomically."""
     arrays = flax.traverse_util.flatten_dict(variables.as_dict(), sep="/")
     with replacing_folder(directory) as partial:
-        np.savez(partial / "weights.npz", **{name: np.asarray(value) for name, value in sorted(arrays.items())})
-        description = card.to_dict() | {"sha256": _sha256(partial / "weights.npz")}
+        named = {name: np.asarray(value) for name, value in sorted(arrays.items())}
+        np.savez(partial / "weights.npz", **named)  # type: ignore[arg-type]  # names are those of arrays, no option
+        description = config.to_dict() | {"sha256": _sha256(partial / "weights.npz")}
         (partial / "model.json").write_text(json.dumps(description, indent=2) + "\n")
 
 
-def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
-    """The contents of a model directory. Raises UserError if it is none, or its weights are not the card's."""
+def read(directory: str | os.PathLike) -> tuple[InferenceConfig, Variables]:
+    """The contents of a model directory. Raises UserError if it is not one, or its weights are damaged."""
     directory = surviving_folder(directory)
     if (inside := surviving_folder(directory / "model") / "model.json").is_file():
         directory = inside.parent
@@ -208,18 +222,18 @@ def read(directory: str | os.PathLike) -> tuple[ModelCard, Variables]:
         raise UserError(f"{directory} has no model: give the workdir of a finished run, or its model/ folder")
     try:
         description = json.loads((directory / "model.json").read_text())
-        sha256, card = description.pop("sha256"), ModelCard.from_dict(description)
+        sha256, config = description.pop("sha256"), InferenceConfig.from_dict(description)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{directory / 'model.json'} is no model card ({error!r}): copy it again") from None
+        raise UserError(f"{directory / 'model.json'} is not a model description ({error!r}): copy it again") from None
     if sha256 != _sha256(directory / "weights.npz"):
         raise UserError(f"{directory / 'weights.npz'} is damaged (its SHA-256 differs): copy it again")
     with np.load(directory / "weights.npz", allow_pickle=False) as arrays:
         tree = flax.traverse_util.unflatten_dict({name: arrays[name] for name in arrays}, sep="/")
-    return card, Variables(tree["params"], tree.get("batch_stats", {}))
+    return config, Variables(tree["params"], tree.get("batch_stats", {}))
 
 
 def load(directory: str | os.PathLike, *, batch_size: int = 1) -> Segmenter:
-    """The segmenter of a workdir or a `model/` folder: `load(DIR)(image, spacing_mm)`. Of several: see ensemble."""
+    """The segmenter of a workdir or a `model/` folder: `load(DIR)(image, spacing_mm)`. Several: inference.ensemble."""
     return Segmenter(*read(pathlib.Path(directory)), batch_size=batch_size)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Schedule = Callable[[float], float]  # of the progress in [0, 1] of a stage
 Metrics = dict[str, jax.Array]
-Hyperparameters = Mapping[str, jax.Array]  # scheduled numbers of one step, by name; traced
+Hyperparameters = Mapping[str, Any]  # scheduled numbers of one step, by name; traced
 
 
 def option(default: float, *, below: float = math.inf) -> Any:

@@ -1,7 +1,7 @@
 """How a method reaches networks: forward, perturbed and target passes, so that no method can get them wrong."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,8 +10,8 @@ from flax import linen as nn
 
 from fetal_jax.core import logits as classes
 from fetal_jax.core import rng as rngs
-from fetal_jax.core.types import Array, Sample, Variables
-from fetal_jax.losses import compose
+from fetal_jax.core.types import Sample, Variables
+from fetal_jax.losses.compose import Loss, masked_mean
 from fetal_jax.methods.base import Hyperparameters
 
 Outputs = list[jax.Array]  # logits of a pass, and further logits that are trained beside them (deep supervision)
@@ -37,7 +37,7 @@ class Context:
     params: Mapping[str, Any]
     networks: Mapping[str, Variables]
     teachers: Mapping[str, Variables]
-    objective: Callable[[Array, Array, Array], jax.Array]
+    objective: Loss
     frozen: tuple[str, ...]
     hp: Hyperparameters
     key: jax.Array
@@ -45,35 +45,35 @@ class Context:
     statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
     _passes: dict[str, int] = dataclasses.field(default_factory=dict)
 
-    def forward(self, name: str, images: Array) -> Outputs:
+    def forward(self, name: str, images: jax.Array) -> Outputs:
         """A training pass: the gradient flows, and running averages are kept."""
         outputs, statistics = self._train(name, "dropout", images)
         self.statistics[name] = statistics
         return outputs
 
-    def perturbed(self, name: str, images: Array) -> jax.Array:
+    def perturbed(self, name: str, images: jax.Array) -> jax.Array:
         """The logits of a training pass on unusual images: the gradient flows, running averages are left alone."""
         return self._train(name, "dropout_perturbed", images)[0][0]
 
-    def target(self, name: str, images: Array) -> jax.Array:
+    def target(self, name: str, images: jax.Array) -> jax.Array:
         """The logits of a network or teacher in evaluation mode; no gradient enters it."""
         variables = self.teachers[name] if name in self.teachers else self.networks[name]
         model = self.models[name] if name in self.models else next(iter(self.models.values()))
-        return jax.lax.stop_gradient(model.apply(variables.as_dict(), images, train=False))
+        logits: Any = model.apply(variables.as_dict(), images, train=False)
+        return jax.lax.stop_gradient(logits)
 
     def random_key(self, name: str) -> jax.Array:
         """The key of this step's random stream `name`, e.g. for the boxes of a mixture."""
         return rngs.step_key(self.key, name, self.step)
 
-    def supervised_loss(self, outputs: Sequence[Array], sample: Sample) -> jax.Array:
+    def supervised_loss(self, outputs: Sequence[jax.Array], sample: Sample) -> jax.Array:
         """The mean loss over images with a trusted pixel, and over all logits of the pass (deep supervision)."""
         fits = [
-            compose.masked_mean(self.objective(logits, sample.labels, sample.weights), sample.weights)
-            for logits in outputs
+            masked_mean(self.objective(logits, sample.labels, sample.weights), sample.weights) for logits in outputs
         ]
-        return sum(fits) / len(fits)
+        return sum(fits[1:], fits[0]) / len(fits)
 
-    def _train(self, name: str, stream: str, images: Array) -> tuple[Outputs, Any]:
+    def _train(self, name: str, stream: str, images: jax.Array) -> tuple[Outputs, Any]:
         batch_stats = self.statistics.get(name, self.networks[name].batch_stats)
         logits, updates = self.models[name].apply(
             {"params": self.params[name], "batch_stats": batch_stats},
@@ -95,11 +95,11 @@ class Context:
         return self.random_key("_".join([stream, *suffix]))
 
 
-def probabilities(logits: Array) -> jax.Array:
+def probabilities(logits: jax.Array) -> jax.Array:
     """Class probabilities, background first, also of a network with one logit."""
     return classes.with_background(classes.probabilities(logits))
 
 
-def hard_labels(logits: Array) -> jax.Array:
+def hard_labels(logits: jax.Array) -> jax.Array:
     """The most probable class of each pixel."""
     return jnp.argmax(probabilities(logits), axis=-1)

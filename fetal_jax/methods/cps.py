@@ -24,7 +24,7 @@ class CrossPseudoSupervision(Method):
         return {"cps_weight": linear_ramp(self.weight, self.burn_in, 2 * self.burn_in)}
 
     def loss(self, ctx, batch):
-        weak, weights = batch.unlabelled.weak, batch.unlabelled.weights
+        weak, weights = batch.views.weak, batch.views.weights
         fits = [ctx.supervised_loss(ctx.forward(n, batch.labelled.image), batch.labelled) for n in self.networks]
         labels = {n: hard_labels(ctx.target(n, weak)) for n in self.networks}
         crossed = [

@@ -30,7 +30,7 @@ class MeanTeacher(Method):
         return state.replace(teachers={"teacher": copied(state.networks["student"])}, aux=jnp.zeros(()))
 
     def loss(self, ctx, batch):
-        views, fit = batch.unlabelled, ctx.supervised_loss(ctx.forward("student", batch.labelled.image), batch.labelled)
+        views, fit = batch.views, ctx.supervised_loss(ctx.forward("student", batch.labelled.image), batch.labelled)
         target = probabilities(ctx.target("teacher", views.weak))
         agreement = masked_mse(probabilities(ctx.perturbed("student", views.strong[0])), target, views.weights)
         return fit + ctx.hp["consistency_weight"] * agreement, {"supervised": fit, "consistency": agreement}

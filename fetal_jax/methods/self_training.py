@@ -32,7 +32,7 @@ class SelfTraining(Method):
         return {"consistency_weight": lambda progress: self.consistency * consistency.ramp_up(progress)}
 
     def loss(self, ctx: Context, batch: Batch) -> tuple[jax.Array, Metrics]:
-        views = batch.unlabelled
+        views = batch.views
         both = jax.tree.map(lambda *parts: jnp.concatenate(parts), batch.labelled, views.pseudo)
         outputs = ctx.forward("student", jnp.concatenate([both.image, *views.strong]))
         n, u = len(both.image), len(views.weak)

@@ -1,17 +1,17 @@
-"""Overlap metrics from pixel counts. Counts are added, scores are derived: the order that makes merging exact."""
+"""Overlap metrics from pixel counts. Counts are added, scores are derived: the order that makes merging exact.
 
-from collections.abc import Callable, Sequence
+The metrics of a run are the rows of `metrics.registry`.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Float, Integer
 
 from fetal_jax.core.types import Array
-
-METRICS = ("accuracy", "precision", "recall", "specificity", "jaccard", "dice", "f1", "area_error")
-AVERAGED = ("precision", "recall", "jaccard", "dice", "f1")  # macro and micro
 
 
 class Counts(flax.struct.PyTreeNode):
@@ -45,73 +45,55 @@ def counts_of(confusion: Integer[np.ndarray, "... classes classes"]) -> Counts:
     return Counts(tp=tp, fp=fp, fn=fn, tn=confusion.sum((-2, -1))[..., None] - tp - fp - fn)
 
 
-def scores(counts: Counts) -> dict[str, np.ndarray]:
-    """METRICS of the counts, by name, in their shape, as fractions.
+def fraction(
+    above: Float[np.ndarray, "..."], below: Float[np.ndarray, "..."], undefined: Bool[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
+    """above / below; NaN where it is undefined, and `above` where only `below` is 0."""
+    return np.where(undefined, np.nan, above / np.where(below == 0, 1, below))
 
-    Accuracy, precision, recall, Jaccard and Dice are SS_CASE_UNet, Eq. 14-18. F1, the harmonic mean of precision and
-    recall, is Dice by another name. The relative area error |P - G| / G may exceed 1; it is undefined (NaN) where the
-    reference G is empty. Specificity is undefined where the reference fills the image.
-    Where a class is absent from both prediction and reference its scores are undefined, save accuracy and specificity.
+
+def absent(c: Counts) -> Bool[np.ndarray, "..."]:
+    """Where a class is absent from both prediction and reference: most scores are undefined.
+
     Where it is absent from one of them only, precision, recall and overlap are 0: a miss, or a false positive.
     """
-    tp, fp, fn, tn = (np.asarray(x, np.float64) for x in (counts.tp, counts.fp, counts.fn, counts.tn))
-    absent = tp + fp + fn == 0
-
-    def fraction(above, below, undefined=absent):
-        return np.where(undefined, np.nan, above / np.where(below == 0, 1, below))
-
-    dice = fraction(2 * tp, 2 * tp + fp + fn)
-    return {
-        "accuracy": (tp + tn) / (tp + fp + fn + tn),
-        "precision": fraction(tp, tp + fp),
-        "recall": fraction(tp, tp + fn),
-        "specificity": fraction(tn, tn + fp, undefined=tn + fp == 0),
-        "jaccard": fraction(tp, tp + fp + fn),
-        "dice": dice,
-        "f1": dice,
-        "area_error": fraction(np.abs(fp - fn), tp + fn, undefined=tp + fn == 0),
-    }
+    return c.tp + c.fp + c.fn == 0
 
 
-def overall(confusion: Integer[np.ndarray, "classes classes"], classes: Sequence[str]) -> dict[str, Any]:
-    """One table of a whole test set: every class, and what sums the classes up, as fractions.
-
-    Args:
-      confusion: pixels, rows by reference, columns by prediction, the background first.
-      classes: names, the background first.
-
-    Returns:
-      "pixel_accuracy"; "mean_iou" over all classes; "mean_iou_foreground" without the background; "foreground_iou" of
-      all foreground classes as one; "frequency_weighted_iou", each class by its share of the reference (Long et al.
-      2015, section 5; fetal head thesis, Table 4.2); "macro" and "micro": {metric: mean of the foreground classes, or
-      of their added counts}, where macro F1 is the mean of the F1s; "classes": {name: {metric: value}} with "share" of
-      the reference; "n_defined": foreground classes in the macro averages. A class that neither reference nor
-      prediction has is in no mean. None: undefined. There has to be a pixel.
-    """
-    counts, total = counts_of(confusion), confusion.sum()
-    values, share = scores(counts), confusion.sum(1) / total
-    together = scores(Counts(*(x[1:].sum(keepdims=True) for x in (counts.tp, counts.fp, counts.fn, counts.tn))))
-    jaccard, foreground = values["jaccard"], total - confusion[0, 0]  # in the reference, the prediction or both
-    return {
-        "pixel_accuracy": float(np.trace(confusion) / total),
-        "mean_iou": _mean(jaccard),
-        "mean_iou_foreground": _mean(jaccard[1:]),
-        "foreground_iou": float(confusion[1:, 1:].sum() / foreground) if foreground else None,
-        "frequency_weighted_iou": float(np.nansum(share * jaccard)),
-        "macro": {metric: _mean(values[metric][1:]) for metric in AVERAGED},
-        "micro": {metric: _mean(together[metric]) for metric in AVERAGED},
-        "classes": {
-            name: {"share": float(share[c])} | {metric: _number(values[metric][c]) for metric in METRICS}
-            for c, name in enumerate(classes)
-        },
-        "n_defined": int((~np.isnan(jaccard[1:])).sum()),
-    }
+# Each of NumPy counts in double precision, in their shape, as a fraction. Accuracy, precision, recall, Jaccard and Dice
+# are SS_CASE_UNet, Eq. 14-18.
 
 
-def _mean(values: np.ndarray) -> float | None:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else None
+def accuracy(c: Counts) -> np.ndarray:
+    """Pixels that are right; also of an absent class."""
+    return (c.tp + c.tn) / (c.tp + c.fp + c.fn + c.tn)
 
 
-def _number(value: np.floating) -> float | None:
-    return None if np.isnan(value) else float(value)
+def precision(c: Counts) -> np.ndarray:
+    """The share of the prediction that is right."""
+    return fraction(c.tp, c.tp + c.fp, absent(c))
+
+
+def recall(c: Counts) -> np.ndarray:
+    """The share of the reference that is found."""
+    return fraction(c.tp, c.tp + c.fn, absent(c))
+
+
+def specificity(c: Counts) -> np.ndarray:
+    """The share of all other pixels that is left alone; undefined where the reference fills the image."""
+    return fraction(c.tn, c.tn + c.fp, c.tn + c.fp == 0)
+
+
+def jaccard(c: Counts) -> np.ndarray:
+    """Intersection over union."""
+    return fraction(c.tp, c.tp + c.fp + c.fn, absent(c))
+
+
+def dice(c: Counts) -> np.ndarray:
+    """Dice; F1, the harmonic mean of precision and recall, is the same by another name."""
+    return fraction(2 * c.tp, 2 * c.tp + c.fp + c.fn, absent(c))
+
+
+def area_error(c: Counts) -> np.ndarray:
+    """The relative area error |P - G| / G, which may exceed 1; undefined where the reference G is empty."""
+    return fraction(np.abs(c.fp - c.fn), c.tp + c.fn, c.tp + c.fn == 0)

@@ -7,18 +7,19 @@ from markupsafe import Markup, escape
 
 from fetal_jax.core import config as configs
 from fetal_jax.core.atomic import replacing_file
-from fetal_jax.evaluation.comparison import ALPHA, Comparison, higher_is_better
+from fetal_jax.evaluation.comparison import ALPHA, Comparison
 from fetal_jax.evaluation.runs import Run
+from fetal_jax.metrics.registry import higher_is_better
 from fetal_jax.reporting import comparison_text as text
-from fetal_jax.reporting.charts_comparison import differences_by_subject
-from fetal_jax.reporting.environment import environment
+from fetal_jax.reporting.base import environment
+from fetal_jax.reporting.charts.comparison import differences_by_subject
 from fetal_jax.statistics.bootstrap import DRAWS
 
 MOST_SETTINGS = 8  # by which runs differ, named in the table of runs
 
 
 def write_page(path: Path, comparison: Comparison) -> None:
-    """Writes the page, whole or not at all."""
+    """Writes the page, atomically."""
     with replacing_file(path) as partial:
         partial.write_text(_render(comparison), encoding="utf-8")
 
@@ -46,30 +47,26 @@ def _render(comparison: Comparison) -> str:
 
 def _about(run: Run, baseline: Run) -> dict[str, str]:
     """What is told of a run; of another than the baseline also by which settings it differs."""
-    summary = run.summary
     differing = configs.differences(baseline.config, run.config)
     settings = [f"{key} = {_setting(run.config, key)}" for key in differing[:MOST_SETTINGS]]
     if len(differing) > MOST_SETTINGS:
         settings.append(f"and {len(differing) - MOST_SETTINGS} more")
     return {
         "label": run.label,
-        "model": str(summary.get("model", text.DASH)),
-        "stage": str(summary.get("final_stage", text.DASH)),
-        "dataset": str(summary.get("dataset", run.splits.dataset)),
-        "seed": str(run.config.get("seed", text.DASH)),
+        "model": run.model,
+        "stage": run.stage,
+        "dataset": run.dataset,
+        "seed": run.seed,
         "split": f"{run.splits.hash[:12]}, seed {run.splits.seed}",
         "differs": "the baseline" if run is baseline else "; ".join(settings) or "in nothing",
     }
 
 
-def _setting(config: dict, key: str) -> str:
-    found: Any = config
+def _setting(config: dict[str, Any], key: str) -> str:
+    value: Any = config
     for part in key.split("."):
-        if isinstance(found, list):  # of stages
-            found = {stage["name"]: stage for stage in found}
-        found = found.get(part, text.DASH) if isinstance(found, dict) else text.DASH
-    names = [each.get("name") for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    return ", ".join(names) if names else str(found)
+        value = value[part] if isinstance(value, dict) and part in value else text.DASH
+    return str(value)
 
 
 def _breakable(name: str) -> Markup:

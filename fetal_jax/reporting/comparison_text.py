@@ -3,7 +3,8 @@
 import dataclasses
 import math
 
-from fetal_jax.evaluation.comparison import MEAN, Agreement, Comparison, Pair, Row, higher_is_better
+from fetal_jax.evaluation.comparison import MEAN, Agreement, Comparison, Pair, Row
+from fetal_jax.metrics.registry import higher_is_better
 
 DASH = "–"
 LESS = "less is better"
@@ -50,7 +51,7 @@ def p_value(p: float) -> str:
 
 
 def lines_of(comparison: Comparison) -> list[str]:
-    """A table a pair of runs, a row a class; then the verdicts, the agreement of seeds and what to mind."""
+    """One table per pair of runs, one row per class; then the verdicts, the agreement of seeds and the warnings."""
     numbers = Numbers.of(comparison)
     lines = [f"{comparison.metric} of {comparison.n_images} test images of {comparison.n_subjects} subjects"]
     lines += [] if higher_is_better(comparison.metric) else [LESS]
@@ -65,7 +66,7 @@ def lines_of(comparison: Comparison) -> list[str]:
 
 
 def _pair(pair: Pair, numbers: Numbers, metric: str) -> list[str]:
-    table = [("", pair.a, pair.b, *TITLES)]
+    table: list[tuple[str, ...]] = [("", pair.a, pair.b, *TITLES)]
     table += [_cells(row, numbers) for row in pair.rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [f"{pair.b} against {pair.a}; means of subjects' means, 95 % intervals"]
@@ -103,10 +104,10 @@ def dropped_in_words(row: Row, pair: Pair, metric: str) -> str:
     if left_out.absent:
         it = "every structure is" if several else "it is"
         reasons.append(f"{_images(left_out.absent)} where {it} rightly absent from both")
-    for run, number in zip((pair.a, pair.b), left_out.invented, strict=True):
+    for run, number in zip((pair.a, pair.b), left_out.false_positive, strict=True):
         if number:
             more = f"{number} more" if reasons else _images(number)
-            reasons.append(f"{run} invents {'one' if several else 'it'} in {more}")
+            reasons.append(f"{run} has a false positive in {more}")
     if left_out.undefined:
         why = "without a pixel size, so without millimetres" if metric.endswith("_mm") else "where it is undefined"
         reasons.append(f"{_images(left_out.undefined)} {why}")

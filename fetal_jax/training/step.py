@@ -11,9 +11,9 @@ from fetal_jax.core.sharding import copied_to, split_over
 from fetal_jax.core.types import Batch, TrainState, Variables
 from fetal_jax.losses import compose
 from fetal_jax.methods import Context, Method
+from fetal_jax.methods.base import Hyperparameters
 
 Metrics = dict[str, jax.Array]
-Hyperparameters = Mapping[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch, Hyperparameters, jax.Array], tuple[TrainState, Metrics]]
 
 

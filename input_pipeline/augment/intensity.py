@@ -168,9 +168,9 @@ def perturb_volume(patch: Float[np.ndarray, "d h w c"], rng: np.random.Generator
     (SD 0 to 0.06), as `perturb`; no blur, which would cross the slices. Black stays black.
     """
     channels = patch.shape[-1]
-    view = patch.astype(np.float32) ** rng.uniform(0.7, 1.5, channels).astype(np.float32)
+    view = patch.astype(np.float32) ** np.float32(rng.uniform(0.7, 1.5, channels))
     mean = view.mean((0, 1, 2))
-    contrast, brightness = (rng.uniform(1 - d, 1 + d, channels).astype(np.float32) for d in (0.4, 0.3))
+    contrast, brightness = (np.float32(rng.uniform(1 - d, 1 + d, channels)) for d in (0.4, 0.3))
     view = brightness * (mean + contrast * (view - mean))
     view += np.float32(rng.uniform(0, 0.06)) * rng.standard_normal(patch.shape, dtype=np.float32)
     return np.where(patch == 0, np.float32(0), np.clip(view, 0, 1))

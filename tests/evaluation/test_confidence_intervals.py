@@ -1,11 +1,13 @@
 """Bootstrap intervals of all averages at once: those of drawing subjects again, one draw at a time."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from planted import record, says
 
 from fetal_jax.evaluation.confidence_intervals import intervals
-from fetal_jax.evaluation.evaluator import assess
+from fetal_jax.evaluation.evaluator import evaluate_records
 from fetal_jax.evaluation.scores import score
 from fetal_jax.metrics.surface import SURFACE_METRICS_PX
 from fetal_jax.statistics.bootstrap import multiplicities
@@ -52,31 +54,31 @@ def test_they_are_those_of_a_direct_bootstrap():
     for i, average in enumerate(("per_image", "per_subject", "pooled")):
         for c, name in enumerate(("csp", "lv")):
             expected = np.nanquantile(draws[:, c, i], (0.025, 0.975))
-            np.testing.assert_allclose(found[average]["dice"][name], expected, rtol=1e-12)
+            np.testing.assert_allclose(found.of(average, "dice", name), expected, rtol=1e-12)
         whole = [np.mean(of_classes) for of_classes in draws[:, :, i] if not np.isnan(of_classes).any()]
         expected = np.quantile(whole, (0.025, 0.975))
-        np.testing.assert_allclose(found[average]["dice"]["mean"], expected, rtol=1e-12)
+        np.testing.assert_allclose(found.of(average, "dice"), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_average_lies_in_its_interval(seed):
-    scored = assess(says(3), records(8, seed), CLASSES).scored
+    scored = evaluate_records(says(3), records(8, seed), CLASSES).scored
     found, summary = intervals(scored), scored.summary()
-    assert set(SURFACE_METRICS_PX) < set(found["per_image"])
-    for average, metrics in found.items():
+    assert set(SURFACE_METRICS_PX) < set(found.per_image)
+    for average, metrics in dataclasses.asdict(found).items():
         for metric, of_class in metrics.items():
             for name, (low, high) in of_class.items():
                 assert low <= summary[average][metric][name] <= high, (average, metric, name)
 
 
 def test_pooled_distances_have_none():
-    found = intervals(assess(says(3), records(), CLASSES).scored)
-    assert set(found["per_image"]) - set(found["pooled"]) == set(SURFACE_METRICS_PX)
+    found = intervals(evaluate_records(says(3), records(), CLASSES).scored)
+    assert set(found.per_image) - set(found.pooled) == set(SURFACE_METRICS_PX)
 
 
 def test_images_of_one_subject_give_no_interval():
     images = [record(f"S0_{i}", [[0, 1, 1, 2]], [[0, 1, i % 2, 2]]) for i in range(6)]
-    for average in intervals(score(says(3), images, CLASSES)).values():
+    for average in dataclasses.asdict(intervals(score(says(3), images, CLASSES))).values():
         assert average["dice"] == average["accuracy"] == {"csp": None, "lv": None, "mean": None}
 
 
@@ -85,7 +87,7 @@ def test_a_structure_of_one_subject_has_none():
     images = [record(f"S{i}_a", [[0, 1, 1, 1]], [[0] * (3 - i) + [1] * (i + 1)]) for i in range(3)]
     images += [record("S3_a", [[2, 2, 2, 0]], [[2, 2, 0, 0]])]
     found = intervals(score(says(3), images, CLASSES))
-    for average in found.values():
+    for average in dataclasses.asdict(found).values():
         assert average["dice"]["lv"] is None
         assert average["dice"]["csp"][0] < average["dice"]["csp"][1]
         assert average["dice"]["mean"] is None  # of something else in every draw that lacks the structure
@@ -95,5 +97,5 @@ def test_a_structure_of_one_subject_has_none():
 def test_a_structure_of_no_subject_has_none():
     images = [record(f"S{i}_a", [[0, 1, 1]], [[0, 1, i]]) for i in range(2)]
     found = intervals(score(says(3), images, CLASSES))
-    assert found["pooled"]["dice"]["lv"] is None
-    assert found["pooled"]["dice"]["mean"] == found["pooled"]["dice"]["csp"]
+    assert found.pooled["dice"]["lv"] is None
+    assert found.pooled["dice"]["mean"] == found.pooled["dice"]["csp"]

@@ -1,4 +1,4 @@
-"""Seven perturbations: what each does to pixels, by hand; all repeat, spare black, and grow with their strength."""
+"""Seven corruptions: what each does to pixels, by hand; all repeat, spare black, and grow with their strength."""
 
 import dataclasses
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fetal_jax.evaluation.corruptions import PERTURBATIONS, all_perturbed, perturbed
+from fetal_jax.evaluation.corruptions import CORRUPTIONS, corrupt, corrupt_all
 from input_pipeline.dataset import Record
 
-ALL = [(name, strength) for name, p in PERTURBATIONS.items() for strength in p.strengths]
+ALL = [(name, strength) for name, p in CORRUPTIONS.items() for strength in p.strengths]
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def grey(record):
 
 
 @pytest.mark.parametrize(("name", "strength"), ALL)
-def test_every_perturbation_repeats_itself_and_leaves_the_original(record, name, strength):
+def test_every_corruption_repeats_itself_and_leaves_the_original(record, name, strength):
     before = record.image.copy()
-    first, again = perturbed(record, name, strength), perturbed(record, name, strength)
+    first, again = corrupt(record, name, strength), corrupt(record, name, strength)
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(record.image, before)
     assert (first.image.dtype, first.image.shape) == (np.uint8, before.shape)
@@ -40,15 +40,15 @@ def test_every_perturbation_repeats_itself_and_leaves_the_original(record, name,
 
 @pytest.mark.parametrize(("name", "strength"), [setting for setting in ALL if setting[0] != "rotation"])
 def test_where_pixels_stay_put_so_do_labels_and_black(record, name, strength):
-    changed = perturbed(record, name, strength)
+    changed = corrupt(record, name, strength)
     np.testing.assert_array_equal(changed.labels, record.labels)
     assert (changed.image[record.image == 0] == 0).all()
 
 
-@pytest.mark.parametrize("name", PERTURBATIONS)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_there_are_five_strengths_and_each_changes_more_than_the_last(record, name):
-    strengths = PERTURBATIONS[name].strengths
-    change = [np.abs(grey(perturbed(record, name, s)) - grey(record)).mean() for s in strengths]
+    strengths = CORRUPTIONS[name].strengths
+    change = [np.abs(grey(corrupt(record, name, s)) - grey(record)).mean() for s in strengths]
     assert len(strengths) == 5
     assert change == sorted(change)
 
@@ -56,28 +56,28 @@ def test_there_are_five_strengths_and_each_changes_more_than_the_last(record, na
 @pytest.mark.parametrize("name", ["gaussian noise", "speckle", "shadow"])
 def test_each_image_draws_its_own_noise_by_its_name_and_the_strength(record, name):
     other = dataclasses.replace(record, name="two")
-    strength, *_, strongest = PERTURBATIONS[name].strengths
-    assert (perturbed(record, name, strength).image != perturbed(other, name, strength).image).any()
+    strength, *_, strongest = CORRUPTIONS[name].strengths
+    assert (corrupt(record, name, strength).image != corrupt(other, name, strength).image).any()
     if name == "gaussian noise":
-        weak, strong = (grey(perturbed(record, name, s)) - grey(record) for s in (strength, strongest))
+        weak, strong = (grey(corrupt(record, name, s)) - grey(record) for s in (strength, strongest))
         assert abs(np.corrcoef(weak[8:].ravel(), strong[8:].ravel())[0, 1]) < 0.1
 
 
-def test_all_perturbed_is_one_by_one(record):
+def test_corrupt_all_is_one_by_one(record):
     two = [record, dataclasses.replace(record, name="two")]
-    for one, expected in zip(all_perturbed(two, "gaussian noise", 20.0), two, strict=True):
-        np.testing.assert_array_equal(one.image, perturbed(expected, "gaussian noise", 20.0).image)
+    for one, expected in zip(corrupt_all(two, "gaussian noise", 20.0), two, strict=True):
+        np.testing.assert_array_equal(one.image, corrupt(expected, "gaussian noise", 20.0).image)
 
 
 def test_gaussian_noise_has_the_sd_that_it_says(record):
-    difference = (grey(perturbed(record, "gaussian noise", 10.0)) - grey(record))[8:]
+    difference = (grey(corrupt(record, "gaussian noise", 10.0)) - grey(record))[8:]
     assert difference.std() == pytest.approx(10, rel=0.03)
     assert difference.mean() == pytest.approx(0, abs=0.3)
 
 
 def test_speckle_multiplies_by_rayleigh_noise_of_mean_one(record):
     """A Rayleigh variable of mean 1 has an SD of sqrt(4 / pi - 1) = 0.5227."""
-    ratio = (grey(perturbed(record, "speckle", 0.4)) / np.maximum(grey(record), 1))[8:]
+    ratio = (grey(corrupt(record, "speckle", 0.4)) / np.maximum(grey(record), 1))[8:]
     assert ratio.mean() == pytest.approx(1, abs=0.05)
     assert ratio.std() == pytest.approx(0.4 * 0.5227, rel=0.15)
 
@@ -85,19 +85,19 @@ def test_speckle_multiplies_by_rayleigh_noise_of_mean_one(record):
 def test_blur_is_a_gaussian(record):
     """2 % of 96 pixels is an SD of 1.92; far from the black margin, which stays black and is blurred into the rest."""
     expected = ndimage.gaussian_filter(grey(record), 1.92, mode="mirror")
-    assert np.abs(grey(perturbed(record, "blur", 2.0)) - expected)[8:].max() <= 1.5
+    assert np.abs(grey(corrupt(record, "blur", 2.0)) - expected)[8:].max() <= 1.5
 
 
 def test_contrast_and_gain_by_hand():
     image = np.array([[[0], [100]], [[100], [200]]], np.uint8)  # the mean is 100
     tiny = Record("tiny", "s", image, np.zeros((2, 2), np.uint8), True, np.ones(2, np.float32))
-    assert perturbed(tiny, "contrast", 0.5).image.ravel().tolist() == [0, 100, 100, 150]
-    assert perturbed(tiny, "gain", 1.5).image.ravel().tolist() == [0, 150, 150, 255]
+    assert corrupt(tiny, "contrast", 0.5).image.ravel().tolist() == [0, 100, 100, 150]
+    assert corrupt(tiny, "gain", 1.5).image.ravel().tolist() == [0, 150, 150, 255]
 
 
-@pytest.mark.parametrize("strength", PERTURBATIONS["shadow"].strengths)
+@pytest.mark.parametrize("strength", CORRUPTIONS["shadow"].strengths)
 def test_a_shadow_covers_its_share_of_the_structure_and_nothing_beside_it(record, strength):
-    dark = grey(perturbed(record, "shadow", strength))[8:] < 0.5 * grey(record)[8:]
+    dark = grey(corrupt(record, "shadow", strength))[8:] < 0.5 * grey(record)[8:]
     columns = np.flatnonzero(dark.any(0))
     inside = np.flatnonzero(record.labels.any(0))
     assert len(columns) == pytest.approx(strength * len(inside), abs=3)
@@ -107,12 +107,12 @@ def test_a_shadow_covers_its_share_of_the_structure_and_nothing_beside_it(record
 
 def test_an_image_without_a_structure_has_a_shadow_too(record):
     empty = dataclasses.replace(record, labels=np.zeros_like(record.labels))
-    assert (grey(perturbed(empty, "shadow", 0.3)) < 0.5 * grey(record)).any()
+    assert (grey(corrupt(empty, "shadow", 0.3)) < 0.5 * grey(record)).any()
 
 
-@pytest.mark.parametrize("strength", PERTURBATIONS["rotation"].strengths)
+@pytest.mark.parametrize("strength", CORRUPTIONS["rotation"].strengths)
 def test_rotation_turns_image_and_labels_alike(record, strength):
-    turned = perturbed(record, "rotation", strength)
+    turned = corrupt(record, "rotation", strength)
     alike = [ndimage.rotate(record.labels, sign * strength, reshape=False, order=0) for sign in (-1, 1)]
     assert max((turned.labels == labels).mean() for labels in alike) > 0.98
     bright = (grey(turned) > 110).astype(np.uint8)
@@ -124,11 +124,11 @@ def test_rotation_turns_image_and_labels_alike(record, strength):
 
 def test_some_images_turn_left_and_some_right(record):
     named = (dataclasses.replace(record, name=str(i)) for i in range(8))
-    places = {ndimage.center_of_mass(perturbed(one, "rotation", 45.0).labels)[0] > 50 for one in named}
+    places = {ndimage.center_of_mass(corrupt(one, "rotation", 45.0).labels)[0] > 50 for one in named}
     assert places == {True, False}
 
 
 def test_what_turns_out_of_the_frame_is_gone_from_the_reference(record):
     whole = dataclasses.replace(record, labels=np.ones_like(record.labels))
-    turned = perturbed(whole, "rotation", 45.0)
+    turned = corrupt(whole, "rotation", 45.0)
     assert 0.3 < turned.labels.mean() < 0.9

@@ -17,7 +17,7 @@ from fetal_jax.evaluation import explain
 from fetal_jax.evaluation.explain import explanations, gradients
 from fetal_jax.evaluation.explain.guidance import guided
 from fetal_jax.evaluation.explain.layers import as_map
-from fetal_jax.inference.segmenter import ModelCard
+from fetal_jax.inference.segmenter import InferenceConfig
 from fetal_jax.layers.depthwise import depthwise_conv2d
 from fetal_jax.layers.intermediates import record_intermediate
 from fetal_jax.models import build_model, intermediates
@@ -417,7 +417,7 @@ def test_heat_hides_nothing_where_there_is_nothing():
 
 
 FACTS = DatasetFacts("d", "D", ("background", "spot"), ((0, 0, 0), (255, 0, 0)), "", "", "")
-CARD = ModelCard({"name": "attention_unet", "width": 2, "depth": 1}, 8, 0, FACTS, "0" * 64, "supervised")
+CARD = InferenceConfig({"name": "attention_unet", "width": 2, "depth": 1}, 8, 0, FACTS, "0" * 64, "supervised")
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from planted import assessment
+from planted import evaluated
 from sklearn.metrics import roc_auc_score
 
 from fetal_jax.anomaly.detector import Detector
 from fetal_jax.anomaly.normative import NormativeModel
 from fetal_jax.anomaly.ood import OODDetector
-from fetal_jax.evaluation import normative as normals
-from fetal_jax.evaluation.evaluator import Looked
+from fetal_jax.evaluation import normative
+from fetal_jax.evaluation.evaluator import ImageFacts, ReferenceCohort
 from fetal_jax.statistics.bootstrap import multiplicities
 
 CLASSES = ("background", "csp")
@@ -30,102 +30,106 @@ def detector():
     return Detector(CLASSES, OODDetector({"grey": 0.0}, {"grey": 1.0}, ((1.0,),), 3.0, 0.05), model)
 
 
-def scored_images(sizes, kinds, subjects=None, looks=USUAL):
+def scored_images(sizes, kinds, subjects=None, statistics=USUAL):
     names = [f"{subject}_{i}" for i, subject in enumerate(subjects or [f"T{i}" for i in range(len(sizes))])]
     vectors = [{} if math.isnan(size) else vector(size) for size in sizes]
-    looks = [looks] * len(sizes) if isinstance(looks, dict) else looks
-    return assessment(names, [{"anomaly": kind} for kind in kinds], looks, features=(vectors, vectors))
+    statistics = [statistics] * len(sizes) if isinstance(statistics, dict) else statistics
+    return evaluated(names, [{"anomaly": kind} for kind in kinds], statistics, features=(vectors, vectors))
 
 
 def test_planted_scores_have_the_auroc_of_their_order(detector):
     """Of six pairs of an anomaly and a normal subject, five are in order."""
-    found = normals.of_test(
+    found = normative.anomaly_result(
         detector, scored_images([10.1, 10.3, 13, 12, 16], ["none", "none", "none", "large", "larger"])
     )
-    assert found["auroc"] == pytest.approx(5 / 6)
-    assert found["kinds"] == {"large": pytest.approx(2 / 3), "larger": 1}
-    ill, scores = [0] * 3 + [1] * 2, found["normal"] + found["anomalous"]
+    assert found.separation.auroc == pytest.approx(5 / 6)
+    assert found.separation.kinds == {"large": pytest.approx(2 / 3), "larger": 1}
+    ill, scores = [0] * 3 + [1] * 2, found.normal + found.anomalous
     draws, times = np.unique(multiplicities([f"T{i}" for i in range(5)]), axis=0, return_counts=True)
     both = draws[:, :3].any(1) & draws[:, 3:].any(1)
     areas = [roc_auc_score(ill, scores, sample_weight=weights) for weights in draws[both]]
     areas = np.repeat(areas, times[both])
-    assert [found["low"], found["high"]] == pytest.approx(np.quantile(areas, (0.025, 0.975)).tolist())
-    assert found["auroc"] == roc_auc_score(ill, scores)
-    assert (len(found["normal"]), len(found["anomalous"]), found["n_refused"], found["n_images"]) == (3, 2, 0, 5)
-    assert [each["subject"] for each in found["most"]] == ["T4", "T2", "T3", "T1", "T0"]
-    assert "size of csp is" in found["most"][0]["words"]
-    assert "SD above normal" in found["most"][0]["words"]
-    assert "no clinical evidence" in found["note"]
+    assert [found.separation.low, found.separation.high] == pytest.approx(np.quantile(areas, (0.025, 0.975)).tolist())
+    assert found.separation.auroc == roc_auc_score(ill, scores)
+    assert (len(found.normal), len(found.anomalous), found.n_refused, found.n_images) == (3, 2, 0, 5)
+    assert [each.subject for each in found.most] == ["T4", "T2", "T3", "T1", "T0"]
+    assert "size of csp is" in found.most[0].words
+    assert "SD above normal" in found.most[0].words
+    assert "no clinical evidence" in found.note
 
 
 def test_a_subject_is_scored_over_all_its_images(detector):
-    found = normals.of_test(detector, scored_images([10, 30, 10.2, 10.1], ["none"] * 4, ["T0", "T0", "T0", "T1"]))
-    alone = normals.of_test(detector, scored_images([10.2, 10.1], ["none"] * 2))
-    np.testing.assert_allclose(found["normal"], alone["normal"])  # one bad frame of three does not decide
+    found = normative.anomaly_result(
+        detector, scored_images([10, 30, 10.2, 10.1], ["none"] * 4, ["T0", "T0", "T0", "T1"])
+    )
+    alone = normative.anomaly_result(detector, scored_images([10.2, 10.1], ["none"] * 2))
+    np.testing.assert_allclose(found.normal, alone.normal)  # one bad frame of three does not decide
 
 
 def test_without_anomalies_there_is_no_auroc(detector):
-    assert normals.of_test(detector, scored_images([10, 11], ["none", "none"]))["auroc"] is None
-    assert "low" not in normals.of_test(detector, scored_images([10, 11], ["large", "large"]))
+    assert normative.anomaly_result(detector, scored_images([10, 11], ["none", "none"])).separation is None
+    assert normative.anomaly_result(detector, scored_images([10, 11], ["large", "large"])).separation is None
 
 
 def test_what_cannot_be_scored_is_counted(detector):
     """For want of structures, or because it is unlike the training images."""
     kinds = ["none", "none", "large", "large"]
-    found = normals.of_test(
-        detector, scored_images([10, math.nan, 14, 40], kinds, looks=[USUAL, USUAL, USUAL, STRANGE])
+    found = normative.anomaly_result(
+        detector, scored_images([10, math.nan, 14, 40], kinds, statistics=[USUAL, USUAL, USUAL, STRANGE])
     )
-    assert (found["n_refused"], found["n_images"]) == (2, 4)
-    assert (len(found["normal"]), len(found["anomalous"]), found["auroc"]) == (1, 1, 1)
+    assert (found.n_refused, found.n_images) == (2, 4)
+    assert (len(found.normal), len(found.anomalous), found.separation.auroc) == (1, 1, 1)
 
 
 def training(n=24, first=0, **about):
     """An image a subject, all of one age, whose cavum is 10 units large, more or less."""
     known = {"anomaly": "none", "plane": "tc", "ga_weeks": 20.0} | about
-    facts = tuple({key: value for key, value in known.items() if value is not None} for _ in range(n))
+    facts = (ImageFacts(**known),) * n
     sizes = tuple(vector(10 + 0.1 * (i % 7)) for i in range(n))
-    looks = tuple({"grey": 0.1 * (i % 5)} for i in range(n))
-    return Looked(tuple(f"S{i}" for i in range(first, first + n)), sizes, looks, facts)
+    statistics = tuple({"grey": 0.1 * (i % 5)} for i in range(n))
+    return ReferenceCohort(tuple(f"S{i}" for i in range(first, first + n)), sizes, statistics, facts)
 
 
 def together(*parts):
-    columns = ("subjects", "features", "looks", "about")
-    return Looked(*(sum((getattr(part, column) for part in parts), ()) for column in columns))
+    columns = ("subjects", "features", "image_statistics", "facts")
+    return ReferenceCohort(*(sum((getattr(part, column) for part in parts), ()) for column in columns))
 
 
 def test_the_model_is_of_normal_training_images_and_the_gate_of_all():
     strange = training(6, first=50, anomaly="ventriculomegaly")
-    found = normals.fit(together(training(), strange), None, CLASSES)
+    found = normative.fit_detector(together(training(), strange), None, CLASSES)
     assert found.classes == CLASSES
     assert (found.normative.n_subjects, len(found.normative.null)) == (24, 24)
     assert (found.normative.covariate, list(found.normative.planes)) == ("ga_weeks", ["tc"])
     assert found.normative.planes["tc"].expected["csp.size"].n == 24
-    assert found.ood == OODDetector.fit(training().looks + strange.looks, training().subjects + strange.subjects)
+    assert found.ood == OODDetector.fit(
+        training().image_statistics + strange.image_statistics, training().subjects + strange.subjects
+    )
 
 
 def test_age_and_plane_are_used_where_they_are_known_of_all():
-    assert normals.fit(training(ga_weeks=None), None, CLASSES).normative.covariate == "none"
+    assert normative.fit_detector(training(ga_weeks=None), None, CLASSES).normative.covariate == "none"
     some = together(training(), training(9, first=50, ga_weeks=None, plane=None))
-    found = normals.fit(some, None, CLASSES).normative
+    found = normative.fit_detector(some, None, CLASSES).normative
     assert (found.covariate, list(found.planes)) == ("none", [""])
 
 
 def test_too_few_images_have_no_detector():
-    assert normals.fit(training(7), None, CLASSES) is None
-    assert normals.fit(training(12), None, CLASSES) is None  # enough for normals, not for the gate
-    assert normals.fit(training(anomaly="absent_csp"), None, CLASSES) is None
+    assert normative.fit_detector(training(7), None, CLASSES) is None
+    assert normative.fit_detector(training(12), None, CLASSES) is None  # enough for normals, not for the gate
+    assert normative.fit_detector(training(anomaly="absent_csp"), None, CLASSES) is None
 
 
-def validated(error, n=20, looks=None, **about):
+def validated(error, n=20, statistics=None, **about):
     """Validation images on which the network makes every cavum larger by that much, more or less."""
     vectors = [(vector(10 + error + 0.1 * (i % 3)), vector(10 + 0.05 * (i % 4))) for i in range(n)]
     facts = [{"anomaly": "none", "plane": "tc", "ga_weeks": 20.0} | about] * n
-    looks = [looks or USUAL] * n
-    return assessment([f"V{i}_a" for i in range(n)], facts, looks, features=zip(*vectors, strict=True))
+    statistics = [statistics or USUAL] * n
+    return evaluated([f"V{i}_a" for i in range(n)], facts, statistics, features=zip(*vectors, strict=True))
 
 
 def fitted(validation):
-    return normals.fit(training(), validation, CLASSES)
+    return normative.fit_detector(training(), validation, CLASSES)
 
 
 def test_the_networks_own_error_is_no_anomaly():
@@ -138,11 +142,11 @@ def test_the_networks_own_error_is_no_anomaly():
 
 
 def test_the_gate_is_as_wide_as_validation_images_ask_where_there_are_enough():
-    before = fitted(None).ood
-    wide = fitted(validated(0, looks={"grey": 1.0})).ood
+    before = fitted(None).gate
+    wide = fitted(validated(0, statistics={"grey": 1.0})).gate
     assert wide == before.calibrated([{"grey": 1.0}] * 20)
     assert wide.threshold > before.threshold
-    assert fitted(validated(0, n=10, looks={"grey": 1.0})).ood == before
+    assert fitted(validated(0, n=10, statistics={"grey": 1.0})).gate == before
 
 
 def test_validation_images_that_are_not_normal_teach_nothing_of_normals():
@@ -153,13 +157,23 @@ def test_a_plane_without_normals_is_not_scored_and_stops_nothing():
     before = fitted(None)
     assert fitted(validated(2, plane="tt")).normative == before.normative
     facts = [{"plane": plane, "ga_weeks": 20.0} for plane in ("tc", "tt")]
-    test = assessment(["T0_a", "T1_a"], facts, [USUAL] * 2, features=([vector(10)] * 2, [vector(10)] * 2))
-    found = normals.of_test(before, test)
-    assert (found["n_refused"], [each["subject"] for each in found["most"]]) == (1, ["T0"])
+    test = evaluated(["T0_a", "T1_a"], facts, [USUAL] * 2, features=([vector(10)] * 2, [vector(10)] * 2))
+    found = normative.anomaly_result(before, test)
+    assert (found.n_refused, [each.subject for each in found.most]) == (1, ["T0"])
 
 
 def test_what_is_known_of_some_images_only_is_not_used():
-    assert normals.known([{"ga_weeks": 20}, {"ga_weeks": 21}], "ga_weeks") == [20, 21]
-    assert normals.known([{"ga_weeks": 20}, {}], "ga_weeks") is None
-    assert normals.known([], "ga_weeks") is None
-    assert [normals.is_normal(about) for about in ({}, {"anomaly": "none"}, {"anomaly": "x"})] == [True, True, False]
+    ages = [ImageFacts(ga_weeks=weeks) for weeks in (20.0, 21.0)]
+    assert normative.known_ages(ages) == [20, 21]
+    assert normative.known_ages([*ages, ImageFacts()]) is None
+    assert normative.known_ages([]) is None
+    assert normative.known_planes([ImageFacts(plane="tc"), ImageFacts(plane="tt")]) == ["tc", "tt"]
+    assert normative.known_planes([ImageFacts(plane="tc"), ImageFacts()]) is None
+
+
+def test_what_a_dataset_does_not_say_is_unknown_and_no_anomaly():
+    told = [
+        ImageFacts.of(about) for about in ({}, {"anomaly": "none"}, {"anomaly": "x", "ga_weeks": 20, "plane": "tc"})
+    ]
+    assert told == [ImageFacts(), ImageFacts(), ImageFacts("x", "tc", 20.0)]
+    assert [normative.is_normal(facts) for facts in told] == [True, True, False]

@@ -1,11 +1,11 @@
-"""Choosing on validation images: the baseline stays unless a paired test says otherwise."""
+"""Selection on validation images: the baseline stays unless a paired test says otherwise."""
 
 import math
 
 import numpy as np
 import pytest
 
-from fetal_jax.evaluation.paired_selection import choose
+from fetal_jax.evaluation.selection import select
 
 
 def subjects(n):
@@ -16,55 +16,55 @@ def base(n):
     return np.linspace(0.7, 0.9, n)
 
 
-def test_one_that_is_better_on_every_subject_is_chosen():
+def test_one_that_is_better_on_every_subject_is_selected():
     gains = np.linspace(0.01, 0.02, 8)
-    choice = choose({"none": base(8), "flips": base(8) + gains}, subjects(8), "none")
-    assert choice.chosen == "flips"
-    none, flips = choice.candidates
+    selection = select({"none": base(8), "flips": base(8) + gains}, subjects(8), "none")
+    assert selection.selected == "flips"
+    none, flips = selection.candidates
     assert (none.name, none.difference, none.n_undefined) == ("none", 0, 0)
     assert math.isnan(none.p)
     assert flips.p == pytest.approx(2 / 2**8)  # all eight signs alike, by hand
     assert flips.difference == pytest.approx(0.015)
     assert flips.mean == pytest.approx(0.815)
-    assert choice.reason == "flips: better than none by 0.0150 on 8 validation subjects (p = 0.0078)"
+    assert selection.reason == "flips: better than none by 0.0150 on 8 validation subjects (p = 0.0078)"
 
 
 def test_one_that_is_worse_on_every_subject_is_not():
-    choice = choose({"none": base(8), "flips": base(8) - np.linspace(0.01, 0.02, 8)}, subjects(8), "none")
-    assert choice.chosen == "none"
-    assert choice.candidates[1].p < 0.05
-    assert choice.reason == "none: no candidate is shown to be better (largest gain flips, -0.0150, p = 0.0078)"
+    selection = select({"none": base(8), "flips": base(8) - np.linspace(0.01, 0.02, 8)}, subjects(8), "none")
+    assert selection.selected == "none"
+    assert selection.candidates[1].p < 0.05
+    assert selection.reason == "none: no candidate is shown to be better (largest gain flips, -0.0150, p = 0.0078)"
 
 
-def test_of_two_that_are_better_the_one_that_gains_more_is_chosen():
+def test_of_two_that_are_better_the_one_that_gains_more_is_selected():
     scores = {"none": base(9), "flips": base(9) + np.linspace(0.01, 0.02, 9), "scales": base(9) + 0.03}
-    choice = choose(scores, subjects(9), "none")
-    assert choice.chosen == "scales"
-    assert [candidate.name for candidate in choice.candidates] == ["none", "flips", "scales"]
-    assert [candidate.p for candidate in choice.candidates[1:]] == pytest.approx([2 * 2 / 2**9] * 2)  # Holm: twice
+    selection = select(scores, subjects(9), "none")
+    assert selection.selected == "scales"
+    assert [candidate.name for candidate in selection.candidates] == ["none", "flips", "scales"]
+    assert [candidate.p for candidate in selection.candidates[1:]] == pytest.approx([2 * 2 / 2**9] * 2)  # Holm: twice
 
 
 def test_five_subjects_are_too_few_whatever_they_say():
-    choice = choose({"none": base(5), "flips": base(5) + 0.1}, subjects(5), "none")
-    assert choice.chosen == "none"
-    assert choice.reason == "none: 5 validation subjects are too few to show that flips is better (p < 0.05)"
+    selection = select({"none": base(5), "flips": base(5) + 0.1}, subjects(5), "none")
+    assert selection.selected == "none"
+    assert selection.reason == "none: 5 validation subjects are too few to show that flips is better (p < 0.05)"
 
 
 def test_six_subjects_are_enough_for_one_candidate_and_too_few_for_two():
     gains = np.linspace(0.01, 0.02, 6)
-    assert choose({"none": base(6), "flips": base(6) + gains}, subjects(6), "none").chosen == "flips"
-    choice = choose({"none": base(6), "flips": base(6) + gains, "scales": base(6)}, subjects(6), "none")
-    assert choice.chosen == "flips"  # what changes nothing is no candidate
-    assert math.isnan(choice.candidates[2].p)
-    two = choose({"none": base(6), "flips": base(6) + gains, "scales": base(6) + gains / 2}, subjects(6), "none")
-    assert two.chosen == "none"
+    assert select({"none": base(6), "flips": base(6) + gains}, subjects(6), "none").selected == "flips"
+    selection = select({"none": base(6), "flips": base(6) + gains, "scales": base(6)}, subjects(6), "none")
+    assert selection.selected == "flips"  # what changes nothing is no candidate
+    assert math.isnan(selection.candidates[2].p)
+    two = select({"none": base(6), "flips": base(6) + gains, "scales": base(6) + gains / 2}, subjects(6), "none")
+    assert two.selected == "none"
     assert "6 validation subjects are too few to show that one of 2 candidates is better" in two.reason
 
 
 def test_frames_of_a_subject_are_one_pair():
     frames = np.repeat(base(5), 4)
-    choice = choose({"none": frames, "flips": frames + 0.1}, [f"s{i // 4}" for i in range(20)], "none")
-    assert (choice.chosen, choice.candidates[1].n) == ("none", 5)
+    selection = select({"none": frames, "flips": frames + 0.1}, [f"s{i // 4}" for i in range(20)], "none")
+    assert (selection.selected, selection.candidates[1].n) == ("none", 5)
 
 
 def test_undefined_scores_are_counted():
@@ -72,44 +72,44 @@ def test_undefined_scores_are_counted():
     scores[0] = np.nan
     flips = base(9) + 0.1
     flips[:2] = np.nan
-    choice = choose({"none": scores, "flips": flips}, subjects(9), "none")
-    assert [candidate.n_undefined for candidate in choice.candidates] == [1, 2]
-    assert choice.candidates[1].n == 7
-    assert choice.chosen == "flips"
-    nothing = choose({"none": np.full(3, np.nan), "flips": base(3)}, subjects(3), "none")
-    assert (nothing.chosen, nothing.candidates[1].n) == ("none", 0)
+    selection = select({"none": scores, "flips": flips}, subjects(9), "none")
+    assert [candidate.n_undefined for candidate in selection.candidates] == [1, 2]
+    assert selection.candidates[1].n == 7
+    assert selection.selected == "flips"
+    nothing = select({"none": np.full(3, np.nan), "flips": base(3)}, subjects(3), "none")
+    assert (nothing.selected, nothing.candidates[1].n) == ("none", 0)
     assert math.isnan(nothing.candidates[0].mean)
 
 
 def test_an_outlier_does_not_decide():
     gains = np.full(10, -0.001) * np.arange(1, 11)
     gains[0] = 0.9  # the mean is better, nearly every subject is worse
-    choice = choose({"none": base(10), "flips": base(10) + gains}, subjects(10), "none", alpha=0.5)
-    assert choice.candidates[1].difference > 0
-    assert choice.chosen == "none"
+    selection = select({"none": base(10), "flips": base(10) + gains}, subjects(10), "none", alpha=0.5)
+    assert selection.candidates[1].difference > 0
+    assert selection.selected == "none"
 
 
 def test_without_candidates_the_baseline_stays():
-    assert choose({"none": base(3)}, subjects(3), "none").reason == "none: nothing else was tried"
+    assert select({"none": base(3)}, subjects(3), "none").reason == "none: nothing else was tried"
 
 
 def test_the_baseline_is_one_of_them():
     with pytest.raises(ValueError, match="the baseline 'none' is none of flips"):
-        choose({"flips": base(3)}, subjects(3), "none")
+        select({"flips": base(3)}, subjects(3), "none")
 
 
-def test_what_changes_nothing_is_not_chosen():
-    choice = choose({"none": base(9), "flips": base(9)}, subjects(9), "none")
-    assert (choice.chosen, choice.reason) == ("none", "none: nothing that was tried changes a score")
+def test_what_changes_nothing_is_not_selected():
+    selection = select({"none": base(9), "flips": base(9)}, subjects(9), "none")
+    assert (selection.selected, selection.reason) == ("none", "none: nothing that was tried changes a score")
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_chosen_is_the_baseline_or_better(seed):
+def test_what_is_selected_is_the_baseline_or_better(seed):
     rng = np.random.default_rng(seed)
     scores = {"none": base(7)} | {f"c{i}": base(7) + rng.normal(0.02 * i, 0.02, 7) for i in range(3)}
-    choice = choose(scores, subjects(7), "none")
-    table = {candidate.name: candidate for candidate in choice.candidates}
+    selection = select(scores, subjects(7), "none")
+    table = {candidate.name: candidate for candidate in selection.candidates}
     assert set(table) == set(scores)
-    better = [c for c in choice.candidates if c.p < 0.05 and c.difference > 0]
-    assert choice.chosen == max(better, key=lambda c: c.difference, default=choice.candidates[0]).name
-    assert choice.reason.startswith(f"{choice.chosen}: ")
+    better = [c for c in selection.candidates if c.p < 0.05 and c.difference > 0]
+    assert selection.selected == max(better, key=lambda c: c.difference, default=selection.candidates[0]).name
+    assert selection.reason.startswith(f"{selection.selected}: ")

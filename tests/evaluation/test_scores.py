@@ -8,7 +8,7 @@ import pytest
 
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.scores import score, write_per_image
-from fetal_jax.metrics.overlap import METRICS
+from fetal_jax.metrics.registry import COUNT_METRICS
 
 CLASSES = ("background", "csp", "lv")
 
@@ -79,12 +79,12 @@ def test_the_table_has_a_row_an_image_and_class(tmp_path):
     write_per_image(path, score(said, records(), CLASSES))
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["name", "subject", "class", *METRICS]
+    assert list(rows[0]) == ["name", "subject", "class", *COUNT_METRICS]
     assert [(row["name"], row["class"]) for row in rows[:3]] == [("S0_a", "csp"), ("S0_a", "lv"), ("S0_b", "csp")]
     assert len(rows) == 8
     some = ("accuracy", "precision", "recall", "specificity", "jaccard", "dice")
     assert [float(rows[2][metric]) for metric in some] == [0.75, 0.5, 1, 0.666667, 0.5, 0.666667]
-    defined = [metric for metric in METRICS if rows[7][metric]]
+    defined = [metric for metric in COUNT_METRICS if rows[7][metric]]
     assert defined == ["accuracy", "specificity"]
     assert [p.name for p in tmp_path.iterdir()] == ["per_image.csv"]
 

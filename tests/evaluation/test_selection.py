@@ -1,11 +1,11 @@
-"""What is done to a network's answers is chosen on the validation images: nothing, unless it is shown to help."""
+"""Test-time augmentation and post-processing are selected on validation images: none, unless it is shown to help."""
 
 import numpy as np
 import pytest
-from planted import experiment, record, segmenter
+from planted import dataset, record, segmenter
 
 from fetal_jax.core.types import UserError
-from fetal_jax.evaluation.selection import Inference, check, choose_inference
+from fetal_jax.evaluation.selection import InferenceSettings, check_names, select_inference
 
 CLASSES = ("background", "csp")
 SIDE = 24
@@ -35,33 +35,33 @@ def half_blind(variables, images):
     return np.concatenate([1 - foreground, foreground], -1)
 
 
-def chosen(validation, network=None, **asked):
+def selected(validation, network=None, **asked):
     given = {"tta": "auto", "postprocess": "auto"} | asked
-    return choose_inference(
-        experiment(CLASSES, validation=list(validation)), segmenter(CLASSES, SIDE, network), **given
-    )
+    return select_inference(dataset(CLASSES, validation=list(validation)), segmenter(CLASSES, SIDE, network), **given)
 
 
 def test_without_validation_images_nothing_is_chosen_and_it_is_said_why():
-    found = chosen([], half_blind)
+    found = selected([], half_blind)
     assert (found.tta, found.postprocess) == ("none", "none")
-    assert {choice.reason for choice in found.choices.values()} == {"none: there are no validation images to choose on"}
+    assert {choice.reason for choice in found.selections.values()} == {
+        "none: there are no validation images to choose on"
+    }
 
 
 def test_what_obviously_helps_is_chosen():
-    found = chosen(squares(9), half_blind, postprocess="none")
+    found = selected(squares(9), half_blind, postprocess="none")
     assert found.tta == "horizontal"
-    table = {candidate.name: candidate for candidate in found.choices["tta"].candidates}
+    table = {candidate.name: candidate for candidate in found.selections["tta"].candidates}
     assert (table["none"].mean, table["horizontal"].mean) == (0, 1)
     assert table["horizontal"].p < 0.05
-    assert set(found.choices) == {"tta"}
+    assert set(found.selections) == {"tta"}
 
 
 def test_what_cleans_up_is_chosen_after_the_augmentation():
-    found = chosen(squares(8, specks=True))
+    found = selected(squares(8, specks=True))
     assert found.tta == "none"
     assert found.postprocess == "largest"
-    assert found.choices["postprocess"].candidates[1].difference > 0
+    assert found.selections["postprocess"].candidates[1].difference > 0
     clean = found.cleaner(CLASSES, 2)
     np.testing.assert_array_equal(clean(square(extra=4)), square())
 
@@ -69,45 +69,47 @@ def test_what_cleans_up_is_chosen_after_the_augmentation():
 def test_post_processing_is_chosen_for_the_answers_of_the_augmentation_that_was():
     """Of the network by itself every answer is the speck alone, and no recipe helps."""
     records = list(squares(9, specks=True))
-    alone = chosen(records, half_blind, tta="none").choices["postprocess"]
+    alone = selected(records, half_blind, tta="none").selections["postprocess"]
     assert {candidate.mean for candidate in alone.candidates} == {0}
-    both = chosen(records, half_blind)
+    both = selected(records, half_blind)
     assert (both.tta, both.postprocess) == ("horizontal", "largest")
-    assert both.choices["postprocess"].candidates[0].mean == pytest.approx(
-        max(candidate.mean for candidate in both.choices["tta"].candidates)
+    assert both.selections["postprocess"].candidates[0].mean == pytest.approx(
+        max(candidate.mean for candidate in both.selections["tta"].candidates)
     )
 
 
 def test_where_nothing_helps_nothing_is_chosen():
-    found = chosen(squares(9))
+    found = selected(squares(9))
     assert (found.tta, found.postprocess) == ("none", "none")
-    assert found.choices["postprocess"].reason == "none: nothing that was tried changes a score"
+    assert found.selections["postprocess"].reason == "none: nothing that was tried changes a score"
 
 
 def test_many_frames_of_few_subjects_are_too_few():
-    found = chosen(squares(4, frames=5), half_blind)
+    found = selected(squares(4, frames=5), half_blind)
     assert found.tta == "none"
-    assert "too few" in found.choices["tta"].reason
-    assert {candidate.n for candidate in found.choices["tta"].candidates[1:]} == {4}
+    assert "too few" in found.selections["tta"].reason
+    assert {candidate.n for candidate in found.selections["tta"].candidates[1:]} == {4}
 
 
 def test_what_is_dictated_is_not_chosen():
-    assert chosen(squares(9), half_blind, tta="flips", postprocess="thesis") == Inference("flips", "thesis", {})
-    assert chosen([], tta="none", postprocess="none") == Inference()
+    assert selected(squares(9), half_blind, tta="flips", postprocess="thesis") == InferenceSettings(
+        "flips", "thesis", {}
+    )
+    assert selected([], tta="none", postprocess="none") == InferenceSettings()
 
 
 def test_nothing_cleans_nothing():
-    assert Inference().cleaner(CLASSES, 2) is None
+    assert InferenceSettings().cleaner(CLASSES, 2) is None
 
 
 def test_unknown_names_are_refused():
-    made = experiment(CLASSES)
+    made = dataset(CLASSES)
     with pytest.raises(UserError, match="tta 'sideways' is unknown: choose one of none, horizontal, "):
-        check(made, tta="sideways", postprocess="none")
+        check_names(made, tta="sideways", postprocess="none")
     with pytest.raises(UserError, match="postprocess 'polish' is unknown for csp: choose one of none, largest, "):
-        check(made, tta="auto", postprocess="polish")
+        check_names(made, tta="auto", postprocess="polish")
     with pytest.raises(UserError, match="tta 'scales' is for images, this model takes volumes"):
-        check(experiment(("background", "wm"), dims=3), tta="scales", postprocess="auto")
+        check_names(dataset(("background", "wm"), dims=3), tta="scales", postprocess="auto")
     with pytest.raises(UserError, match="'polish'"):
-        chosen(squares(2), postprocess="polish")
-    check(made, tta="auto", postprocess="auto")
+        selected(squares(2), postprocess="polish")
+    check_names(made, tta="auto", postprocess="auto")

@@ -1,4 +1,4 @@
-"""How sure an answer is: numbers worked out by hand, and the order that they put images into."""
+"""Uncertainty: numbers worked out by hand, and the order that they put images into."""
 
 import dataclasses
 import math
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.uncertainty import (
-    abstention,
     agreement,
-    answers,
     band_entropy,
     entropy,
     expected_dice,
+    member_probabilities,
     mutual_information,
+    risk_coverage,
     variance,
 )
 from fetal_jax.inference.ensemble import ensemble
@@ -82,50 +82,50 @@ def test_agreement_is_the_mean_dice_of_pairs():
     assert np.isnan(agreement(np.stack([none, none]))).all()
 
 
-def test_abstention_by_hand():
+def test_risk_coverage_by_hand():
     # Kept in the order 0.1, 0.5, 0.3, 0.0 of risks.
-    curve = abstention([0.9, 0.1, 0.5, 0.7], [0.1, 0.0, 0.3, 0.5])
+    curve = risk_coverage([0.9, 0.1, 0.5, 0.7], [0.1, 0.0, 0.3, 0.5])
     np.testing.assert_allclose(curve.coverage, [0.25, 0.5, 0.75, 1])
     np.testing.assert_allclose(curve.risk, [0.1, 0.6 / 2, 0.9 / 3, 0.9 / 4])
-    assert curve.area == pytest.approx((0.1 + 0.3 + 0.3 + 0.225) / 4)
-    assert curve.ideal == pytest.approx((0 + 0.05 + 0.4 / 3 + 0.225) / 4)
+    assert curve.aurc == pytest.approx((0.1 + 0.3 + 0.3 + 0.225) / 4)
+    assert curve.oracle == pytest.approx((0 + 0.05 + 0.4 / 3 + 0.225) / 4)
     assert curve.random == pytest.approx(0.225)
-    assert curve.gain == pytest.approx((curve.random - curve.area) / (curve.random - curve.ideal))
+    assert curve.normalised_gain == pytest.approx((curve.random - curve.aurc) / (curve.random - curve.oracle))
     assert curve.n_undefined == 0
 
 
-def test_the_ideal_order_gains_all_and_ties_gain_nothing():
+def test_the_oracle_gains_all_and_ties_gain_nothing():
     risk = np.array([0.3, 0.1, 0.9, 0.2])
-    assert abstention(-risk, risk).gain == pytest.approx(1)
-    assert abstention(risk, risk).gain < 0
-    tied = abstention(np.ones(4), risk)
+    assert risk_coverage(-risk, risk).normalised_gain == pytest.approx(1)
+    assert risk_coverage(risk, risk).normalised_gain < 0
+    tied = risk_coverage(np.ones(4), risk)
     np.testing.assert_allclose(tied.risk, risk.mean())
-    assert tied.gain == pytest.approx(0)
-    assert math.isnan(abstention(risk, np.full(4, 0.2)).gain)
+    assert tied.normalised_gain == pytest.approx(0)
+    assert math.isnan(risk_coverage(risk, np.full(4, 0.2)).normalised_gain)
 
 
 def test_undefined_images_are_left_out_and_counted():
-    whole, holed = abstention([2, 1], [0.1, 0.3]), abstention([2, NAN, 1, 5], [0.1, 0.9, 0.3, NAN])
+    whole, holed = risk_coverage([2, 1], [0.1, 0.3]), risk_coverage([2, NAN, 1, 5], [0.1, 0.9, 0.3, NAN])
     np.testing.assert_array_equal(whole.risk, holed.risk)
     assert (whole.n_undefined, holed.n_undefined) == (0, 2)
 
 
 def test_what_cannot_be_ordered_is_refused():
     with pytest.raises(ValueError, match="2 confidences and 1 risks"):
-        abstention([1, 2], [0.1])
+        risk_coverage([1, 2], [0.1])
     with pytest.raises(ValueError, match="no image has both a confidence and a risk"):
-        abstention([NAN, 1], [0.1, NAN])
+        risk_coverage([NAN, 1], [0.1, NAN])
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(0, 1)), min_size=1, max_size=12), st.randoms())
-def test_no_order_beats_the_ideal_one_and_ties_need_none(pairs, random):
+def test_no_order_beats_the_oracle_and_ties_need_none(pairs, random):
     shuffled = random.sample(pairs, len(pairs))
     (confidence, risk), (confidence2, risk2) = np.array(pairs).T, np.array(shuffled).T
-    curve = abstention(confidence, risk)
-    assert curve.ideal <= curve.area + 1e-12
+    curve = risk_coverage(confidence, risk)
+    assert curve.oracle <= curve.aurc + 1e-12
     assert curve.risk[-1] == pytest.approx(curve.random)
-    np.testing.assert_allclose(abstention(confidence2, risk2).risk, curve.risk, atol=1e-12)
+    np.testing.assert_allclose(risk_coverage(confidence2, risk2).risk, curve.risk, atol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -134,31 +134,31 @@ def network(brain_card, brain_network):
 
 
 def test_draws_of_the_dropout_differ_and_come_again(network, noisy_picture):
-    members = answers(network.draws(3, seed=5), noisy_picture)
+    members = member_probabilities(network.mc_dropout(3, seed=5), noisy_picture)
     assert members.shape == (3, 60, 90, 4)
     np.testing.assert_allclose(members.sum(-1), 1, atol=1e-5)
     assert variance(members).max() > 1e-3
     assert mutual_information(members).min() > -1e-6
-    np.testing.assert_array_equal(answers(network.draws(2, seed=5), noisy_picture), members[:2])
-    assert np.abs(answers(network.draws(1, seed=6), noisy_picture) - members[0]).max() > 1e-3
+    np.testing.assert_array_equal(member_probabilities(network.mc_dropout(2, seed=5), noisy_picture), members[:2])
+    assert np.abs(member_probabilities(network.mc_dropout(1, seed=6), noisy_picture) - members[0]).max() > 1e-3
 
 
-def test_the_looks_of_a_network_are_members_too(network, noisy_picture):
-    members = answers(network.with_tta("flips").each_look(), noisy_picture)
+def test_tta_transforms_give_members_too(network, noisy_picture):
+    members = member_probabilities(network.with_tta("flips").tta_members(), noisy_picture)
     assert variance(members).max() > 1e-3
-    together = ensemble(network.with_tta("flips").each_look())(noisy_picture).probs
+    together = ensemble(network.with_tta("flips").tta_members())(noisy_picture).probs
     np.testing.assert_allclose(together, members.mean(0), atol=1e-6)
 
 
-def test_a_network_without_dropout_has_no_draws(brain_card, brain_network):
+def test_a_network_without_dropout_has_no_mc_dropout(brain_card, brain_network):
     card = dataclasses.replace(brain_card, model=brain_card.model | {"dropout": 0.0})
     with pytest.raises(UserError, match=r"plain_unet has no dropout to draw from: set model\.dropout"):
-        Segmenter(card, brain_network).draws(2)
+        Segmenter(card, brain_network).mc_dropout(2)
 
 
 def test_draws_leave_the_network_as_it_was(network, brain_network, noisy_picture):
     before = jax.tree.map(np.copy, brain_network)
     plain = network(noisy_picture).probs
-    answers(network.draws(1), noisy_picture)
+    member_probabilities(network.mc_dropout(1), noisy_picture)
     jax.tree.map(np.testing.assert_array_equal, brain_network, before)
     np.testing.assert_array_equal(network(noisy_picture).probs, plain)

@@ -59,7 +59,7 @@ def test_one_member_is_itself(three, noisy_picture):
 
 def test_every_member_looks_at_the_image_in_all_ways(three):
     turned = ensemble(three).with_tta("flips")
-    assert [len(member.each_look()) for member in turned.members] == [3, 3, 3]
+    assert [len(member.tta_members()) for member in turned.members] == [3, 3, 3]
 
 
 def test_other_structures_are_refused_by_name(three, other_classes, brain_network):
@@ -79,7 +79,7 @@ def test_what_was_chosen_on_validation_holds_where_all_chose_it(brain_card, brai
     ]
     cards = [dataclasses.replace(brain_card, **choice) for choice in chosen]
     both = Ensemble(tuple(Segmenter(card, brain_network, predict=constant(1, 0, 0, 0)) for card in cards))
-    assert (both.card.tta, both.card.postprocess, both.card.intervals_mm) == ("flips", "none", {})
+    assert (both.config.tta, both.config.postprocess, both.config.intervals_mm) == ("flips", "none", {})
 
 
 def test_saved_networks_are_read_and_equal_ones_compiled_once(saved, noisy_picture, monkeypatch):
@@ -97,7 +97,7 @@ def test_saved_networks_are_read_and_equal_ones_compiled_once(saved, noisy_pictu
 
 def test_saved_networks_keep_their_own_cards(saved):
     both = ensembles.load([saved("small"), saved("large", size=32)])
-    assert [member.card.size for member in both.members] == [24, 32]
+    assert [member.config.size for member in both.members] == [24, 32]
 
 
 def test_a_folder_of_another_kind_is_named(saved, other_classes):

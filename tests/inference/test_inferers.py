@@ -1,4 +1,4 @@
-"""Images as squares and volumes as tiles: what the network is given, and what comes back, in native pixels."""
+"""Inferers of images and of volumes: what the network is given, and what comes back, in native pixels."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fetal_jax.core.types import UserError
-from fetal_jax.inference.inferers import Square, Tiles
+from fetal_jax.inference.inferers import SimpleInferer, SlidingWindowInferer
 from fetal_jax.inference.segmenter import Segmenter
 from input_pipeline.letterbox import Letterbox
 
@@ -24,25 +24,25 @@ def bright(card, small_network, bright_is_foreground):
 
 def test_an_image_is_one_square_and_comes_back_through_its_geometry():
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 1), np.uint8)
-    view = Square(image, size=16, blur=0, intensity="unit")
-    (net,) = view.inputs()
-    assert (view.n_inputs, net.shape) == (1, (16, 16, 1))
-    np.testing.assert_array_equal(view.to_native([net]), Letterbox.fit((20, 30), 16).probs_to_native(net))
+    inferer = SimpleInferer(image, size=16, blur=0, intensity="unit")
+    (net,) = inferer.inputs()
+    assert (inferer.n_inputs, net.shape) == (1, (16, 16, 1))
+    np.testing.assert_array_equal(inferer.to_native([net]), Letterbox.fit((20, 30), 16).probs_to_native(net))
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (20, 9, 17), (5, 12, 3)])
 def test_patches_of_a_volume_that_are_given_back_as_they_are_make_the_volume(shape):
-    view = Tiles(volume(*shape), size=8)
-    inputs = list(view.inputs())
-    assert len(inputs) == view.n_inputs
+    inferer = SlidingWindowInferer(volume(*shape), size=8)
+    inputs = list(inferer.inputs())
+    assert len(inputs) == inferer.n_inputs
     assert {patch.shape for patch in inputs} == {(8, 8, 8, 1)}
-    np.testing.assert_allclose(view.to_native(inputs), view.volume / 65535, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(inferer.to_native(inputs), inferer.volume / 65535, rtol=0, atol=1e-6)
 
 
 def test_tiles_overlap_by_half_at_least():
-    view = Tiles(volume(20, 8, 8), size=8)
-    assert [patch[0, 0, 0, 0] for patch in view.inputs()] == [
-        np.float32(value) / np.float32(65535) for value in view.volume[[0, 4, 8, 12], 0, 0, 0]
+    inferer = SlidingWindowInferer(volume(20, 8, 8), size=8)
+    assert [patch[0, 0, 0, 0] for patch in inferer.inputs()] == [
+        np.float32(value) / np.float32(65535) for value in inferer.volume[[0, 4, 8, 12], 0, 0, 0]
     ]
 
 

@@ -14,7 +14,7 @@ from fetal_jax.anomaly.ood import OODDetector, image_statistics
 from fetal_jax.biometry.dating import gestational_age
 from fetal_jax.biometry.measures import MEASURES
 from fetal_jax.core.types import UserError
-from fetal_jax.inference.measurements import DETECTOR, Normal, measurements, read_detector
+from fetal_jax.inference.measurements import DETECTOR, AnomalyReference, measurements, read_detector
 from fetal_jax.inference.segmenter import segmentation
 
 SPACING = (0.5, 0.5)
@@ -90,7 +90,7 @@ def test_every_image_has_the_same_columns(brain_card, by_age):
         measured(card, brain()),
         measured(card, np.zeros((50, 60), np.uint8)),
         measured(card, brain(), None),
-        measured(card, brain(), normal=Normal(by_age, 21.0)),
+        measured(card, brain(), reference=AnomalyReference(by_age, 21.0)),
     ]
     assert all(list(row) == list(rows[0]) for row in rows)
     assert set(MEASURES) < set(rows[0])
@@ -98,8 +98,8 @@ def test_every_image_has_the_same_columns(brain_card, by_age):
 
 
 def test_an_anomaly_is_scored_at_its_age(brain_card, by_age):
-    normal = measured(brain_card, brain(10, 3), normal=Normal(by_age, 21.0))
-    large = measured(brain_card, brain(22, 3), normal=Normal(by_age, 21.0))
+    normal = measured(brain_card, brain(10, 3), reference=AnomalyReference(by_age, 21.0))
+    large = measured(brain_card, brain(22, 3), reference=AnomalyReference(by_age, 21.0))
     assert float(normal["anomaly_score"]) < 4 < float(large["anomaly_score"])
     assert float(large["anomaly_p"]) == pytest.approx(1 / 16, rel=1e-3)  # of fifteen normals none scores as high
     assert "lv" in large["anomaly"]
@@ -107,8 +107,8 @@ def test_an_anomaly_is_scored_at_its_age(brain_card, by_age):
 
 
 def test_an_image_unlike_the_training_is_not_scored(brain_card, by_age):
-    shut = dataclasses.replace(by_age, ood=open_gate(0.01))
-    row = measured(brain_card, brain(22, 3), normal=Normal(shut, 21.0))
+    shut = dataclasses.replace(by_age, gate=open_gate(0.01))
+    row = measured(brain_card, brain(22, 3), reference=AnomalyReference(shut, 21.0))
     assert (row["anomaly_score"], row["anomaly_p"]) == ("", "")
     assert row["anomaly"].startswith("not scored: the image is unlike the training images")
     answer = segmentation(np.eye(4, dtype=np.float32)[brain()], brain_card.facts.classes, SPACING)
@@ -119,7 +119,7 @@ def test_why_nothing_is_scored_is_said(brain_card, by_age):
     missing = measured(brain_card, brain())
     told = ["", "", "nothing is known of what is normal"]
     assert [missing[key] for key in ("anomaly_score", "anomaly_p", "anomaly")] == told
-    assert measured(brain_card, brain(), normal=Normal(by_age))["anomaly"] == "needs --ga-weeks"
+    assert measured(brain_card, brain(), reference=AnomalyReference(by_age))["anomaly"] == "needs --ga-weeks"
 
 
 def test_no_size_is_below_zero(brain_card):

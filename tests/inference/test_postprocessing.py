@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from fetal_jax.core.types import UserError
-from fetal_jax.inference.connected_components import closed, region, split
+from fetal_jax.inference.connected_components import bounding_box, closed, connected_components
 from fetal_jax.inference.postprocessing import (
     Closing,
     FillHoles,
@@ -140,8 +140,8 @@ def test_anatomy_twice_is_anatomy_and_keeps_its_promises(labels):
     steps = recipes(THALAMIC)["anatomy"]
     once = postprocess(labels, steps)
     np.testing.assert_array_equal(postprocess(once, steps), once)
-    assert [split(once == i).n for i in ALL] <= [1, 1, 2]
-    assert all(split(once == i).n <= n for i, n in zip(ALL, (1, 1, 2), strict=True))
+    assert [connected_components(once == i).n for i in ALL] <= [1, 1, 2]
+    assert all(connected_components(once == i).n <= n for i, n in zip(ALL, (1, 1, 2), strict=True))
 
 
 @settings(deadline=None, max_examples=50)
@@ -151,7 +151,7 @@ def test_volumes_obey_the_same_rules(volume):
         once = step(volume)
         np.testing.assert_array_equal(step(once), once)
         assert set(np.unique(once)) <= set(np.unique(volume)) | {0}
-    assert all(split(LargestComponent(ALL)(volume) == i).n <= 1 for i in ALL)
+    assert all(connected_components(LargestComponent(ALL)(volume) == i).n <= 1 for i in ALL)
 
 
 def test_a_hollow_cube_is_filled_and_a_stray_voxel_goes():
@@ -171,11 +171,11 @@ def test_a_hollow_cube_is_filled_and_a_stray_voxel_goes():
 def test_pieces_are_those_of_scipy(mask, diagonal):
     touch = ndimage.generate_binary_structure(2, 2 if diagonal else 1)
     numbers, n = ndimage.label(mask, touch)
-    pieces = split(mask, diagonal=diagonal)
+    pieces = connected_components(mask, diagonal=diagonal)
     assert pieces.n == n
     assert sorted(pieces.sizes) == sorted(np.bincount(numbers.ravel())[1:])
     assert set(map(str, pieces.boxes)) == set(map(str, ndimage.find_objects(numbers)))
-    box = region(mask)
+    box = bounding_box(mask)
     assert box == (ndimage.find_objects(mask.astype(int))[0] if mask.any() else None)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fetal_jax.core.types import UserError
-from fetal_jax.inference import predictor as readers
+from fetal_jax.inference import predictor as predictors
 from fetal_jax.inference import segmenter as segmenters
 from fetal_jax.inference.ensemble import Ensemble
 from fetal_jax.inference.postprocessing import recipe
@@ -35,14 +35,17 @@ def picture():
 
 
 def test_by_default_the_answer_is_the_networks_own(saved, grey_is_a_class):
-    reader = readers.load([saved("run", tta="flips", postprocess="anatomy")])
-    assert reader.steps == ()
-    assert np.bincount(reader(picture()).labels.ravel(), minlength=4).tolist() == [576 - 192 - 9, 176, 0, 25]
+    predictor = predictors.load([saved("run", tta="flips", postprocess="anatomy")])
+    assert predictor.steps == ()
+    assert np.bincount(predictor(picture()).labels.ravel(), minlength=4).tolist() == [576 - 192 - 9, 176, 0, 25]
 
 
 def test_what_is_dictated_cleans_labels_and_sizes_but_not_probabilities(saved, grey_is_a_class):
     folder = saved("run")
-    raw, clean = readers.load([folder])(picture()), readers.load([folder], postprocess="anatomy")(picture(), (0.5, 2))
+    raw, clean = (
+        predictors.load([folder])(picture()),
+        predictors.load([folder], postprocess="anatomy")(picture(), (0.5, 2)),
+    )
     assert (clean.labels[20:23, 2:5] == 0).all()
     np.testing.assert_array_equal(clean.labels[:20], raw.labels[:20])
     assert clean.area_mm2 == {"brain": 176, "csp": 0, "lv": 16}
@@ -50,26 +53,26 @@ def test_what_is_dictated_cleans_labels_and_sizes_but_not_probabilities(saved, g
 
 
 def test_auto_is_what_the_run_chose(saved, grey_is_a_class):
-    reader = readers.load([saved("run", tta="flips", postprocess="largest")], tta="auto", postprocess="auto")
-    assert len(reader.segmenter.each_look()) == 3
-    assert reader.steps == recipe("largest", ("background", "brain", "csp", "lv"))
-    untouched = readers.load([saved("older")], tta="auto", postprocess="auto")
-    assert (len(untouched.segmenter.each_look()), untouched.steps) == (1, ())
+    predictor = predictors.load([saved("run", tta="flips", postprocess="largest")], tta="auto", postprocess="auto")
+    assert len(predictor.segmenter.tta_members()) == 3
+    assert predictor.steps == recipe("largest", ("background", "brain", "csp", "lv"))
+    untouched = predictors.load([saved("older")], tta="auto", postprocess="auto")
+    assert (len(untouched.segmenter.tta_members()), untouched.steps) == (1, ())
 
 
 def test_intervals_are_of_answers_made_as_they_were_evaluated(saved):
     folder = saved("run", tta="flips", postprocess="largest", intervals_mm={"hc_mm": 2.5})
-    assert readers.load([folder], tta="auto", postprocess="auto").card.intervals_mm == {"hc_mm": 2.5}
-    assert readers.load([folder], tta="flips", postprocess="largest").card.intervals_mm == {"hc_mm": 2.5}
-    assert readers.load([folder], tta="flips").card.intervals_mm == {}
-    assert readers.load([folder], postprocess="largest").card.intervals_mm == {}
+    assert predictors.load([folder], tta="auto", postprocess="auto").config.intervals_mm == {"hc_mm": 2.5}
+    assert predictors.load([folder], tta="flips", postprocess="largest").config.intervals_mm == {"hc_mm": 2.5}
+    assert predictors.load([folder], tta="flips").config.intervals_mm == {}
+    assert predictors.load([folder], postprocess="largest").config.intervals_mm == {}
 
 
 def test_several_models_answer_together(saved, grey_is_a_class):
-    reader = readers.load([saved("seed0"), saved("seed1", 1)], tta="horizontal", postprocess="largest")
-    assert isinstance(reader.segmenter, Ensemble)
-    assert reader(picture()).labels.shape == (24, 24)
-    assert (reader(picture()).labels[20:23, 2:5] == 0).all()
+    predictor = predictors.load([saved("seed0"), saved("seed1", 1)], tta="horizontal", postprocess="largest")
+    assert isinstance(predictor.segmenter, Ensemble)
+    assert predictor(picture()).labels.shape == (24, 24)
+    assert (predictor(picture()).labels[20:23, 2:5] == 0).all()
 
 
 def test_volumes_are_mirrored_and_cleaned_up_too(saved, brain_card, grey_is_a_class):
@@ -78,12 +81,12 @@ def test_volumes_are_mirrored_and_cleaned_up_too(saved, brain_card, grey_is_a_cl
     volume[5:7, 5:7, 5:7] = 0  # a hole
     volume[0, 0, 0:3] = 65535 // 3
     folder = saved("run", size=12, facts=dataclasses.replace(brain_card.facts, dims=3))
-    raw = readers.load([folder])(volume, (1, 1, 2))
-    clean = readers.load([folder], tta="flips", postprocess="anatomy")(volume, (1, 1, 2))
+    raw = predictors.load([folder])(volume, (1, 1, 2))
+    clean = predictors.load([folder], tta="flips", postprocess="anatomy")(volume, (1, 1, 2))
     assert raw.volume_ml == {"brain": pytest.approx((216 - 8 + 3) * 2 / 1000), "csp": 0, "lv": 0}
     assert clean.volume_ml == {"brain": pytest.approx(216 * 2 / 1000), "csp": 0, "lv": 0}
     with pytest.raises(UserError, match="tta 'scales' is for images"):
-        readers.load([folder], tta="scales")
+        predictors.load([folder], tta="scales")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.comparison import higher_is_better
-from fetal_jax.reporting.charts_comparison import WORSE, differences_by_subject
+from fetal_jax.reporting.charts.comparison import WORSE, differences_by_subject
 from fetal_jax.reporting.compare import compare
 from fetal_jax.statistics.paired import paired
 from input_pipeline.splits import PARTS, Splits
@@ -127,7 +127,7 @@ def test_classes_stand_beside_their_mean_and_undefined_images_are_counted(run):
     a[3, 1], b[3, 1], b[4, 1] = np.nan, 0, np.nan
     runs = run("a", a, ("brain", "csp")), run("b", b, ("brain", "csp"))
     lines = compare(runs)
-    assert "  csp: left out: a invents it in 1 image; b invents it in 1 more" in lines
+    assert "  csp: left out: a has a false positive in 1 image; b has a false positive in 1 more" in lines
     html = (runs[0] / "comparison.html").read_text()
     mean = paired(*(np.nanmean(np.round(x, 6), 1) for x in (a, b)), SUBJECTS)
     assert cells(html, "all structures of an image")[1][0] == f"{mean.mean_b:.4f}"
@@ -140,7 +140,7 @@ def test_images_are_left_out_for_reasons_that_are_told(run):
     a, b = dice(seed=1), dice(seed=2)
     a[:6], b[:6], a[6], b[6] = np.nan, np.nan, np.nan, 0
     runs = run("a", a), run("b", b)
-    words = "left out: 6 images where it is rightly absent from both; b invents it in 1 more"
+    words = "left out: 6 images where it is rightly absent from both; b has a false positive in 1 more"
     assert f"  csp: {words}" in compare(runs)
     assert words in (runs[0] / "comparison.html").read_text()
     for folder in runs:
@@ -166,7 +166,7 @@ def test_a_page_is_refused_where_it_cannot_be_written(run, tmp_path):
 
 def test_the_axis_of_the_chart_is_that_of_the_differences(monkeypatch):
     drawn = []
-    monkeypatch.setattr("fetal_jax.reporting.charts.to_svg", lambda figure: drawn.append(figure) or Markup())
+    monkeypatch.setattr("fetal_jax.reporting.charts.style.to_svg", lambda figure: drawn.append(figure) or Markup())
     differences_by_subject({"csp": (np.array([0.01, 0.02]), -0.05, 0.08)}, label="difference in dice")
     assert drawn[0].axes[0].get_xlim() == pytest.approx((-0.0012, 0.0212))
 

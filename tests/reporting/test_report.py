@@ -8,9 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.report import made_up
 from fetal_jax.core.types import DatasetFacts
-from fetal_jax.reporting.report import Example, Report, write_report
-from fetal_jax.reporting.sections import gallery as report_pictures
+from fetal_jax.evaluation.protocol import LabellingResult, PseudoLabelFacts, StageResult, TrainingHistory
+from fetal_jax.evaluation.scores import Absence, Intervals, Scores
+from fetal_jax.reporting.report import GalleryImage, PseudoLabelsResult, Report, write_report
+from fetal_jax.reporting.sections import gallery as gallery_section
+from input_pipeline.splits import Request, Splits
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "path", "use", "rect"}
 HOSTILE = "<script>alert('x')</script> & \"more\""
@@ -62,17 +66,32 @@ def beside(html, metric="dice"):
     return [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in found]
 
 
-def scores(dice, classes=("cerebellum",), **extra):
+def averages(dice, classes=("cerebellum",), **extra):
     def table(value):
         return dict.fromkeys((*classes, "mean"), value)
 
     metrics = {m: table(0.5) for m in ("jaccard", "precision", "recall", "accuracy")}
-    averages = {
+    tables = {
         name: metrics | {"dice": table(dice + shift)}
         for name, shift in (("per_image", 0), ("per_subject", 0.01), ("pooled", 0.02))
     }
-    absent = {name: {"reference": 3, "prediction": 4, "both": 5} for name in classes}
-    return {**averages, "n_images": 40, "n_subjects": 31, "absent": absent, **extra}
+    undefined = {metric: dict.fromkeys(classes) for metric in (*metrics, "dice")}
+    defined = {metric: dict.fromkeys(classes, 37) for metric in undefined}
+    about = {"median": undefined, "defined": defined, "n_images": 40, "n_subjects": 31}
+    return Scores(**tables, **about | {"absent": {name: Absence(3, 4, 5) for name in classes}} | extra)
+
+
+def result(classes=("cerebellum",), **changes):
+    """The scores of a run of three stages."""
+    made = made_up(10).scores
+    stages = {"decoder": averages(0.7), "fine_tune": averages(0.8), "retrain": averages(0.85)}
+    nothing = {"intervals": Intervals({}, {}, {}), "postprocessed": None, "with_tta": averages(0.84)}
+    return dataclasses.replace(made, **{"foreground": classes, "stages": stages, **nothing, **changes})
+
+
+def with_test(scores, **changes):
+    """The run's result with other scores of its last stage."""
+    return result(stages={**result().stages, "retrain": scores}, **changes)
 
 
 def example(title="best", shape=(54, 80), labels=True, name="010_HC"):
@@ -80,19 +99,18 @@ def example(title="best", shape=(54, 80), labels=True, name="010_HC"):
     reference[10:40, 10:40] = 1
     prediction = np.roll(reference, 4, axis=1)
     image = np.full(shape, 60, np.uint8)
-    return Example(title, name, "010", 0.87654, image, reference if labels else None, prediction)
+    return GalleryImage(title, name, "010", 0.87654, image, reference if labels else None, prediction)
 
 
 def pool_image(number, kept):
     reason = "kept" if kept else "fewer than 10 foreground pixels above 0.95"
-    return {
-        "name": f"pool_{number}",
-        "subject": f"p{number}",
-        "kept": kept,
-        "reason": reason,
-        "pixels": 800 + number if kept else 3,
-        "confidence": 0.98 if kept else 0.0,
-    }
+    numbers = (800 + number, 0.98) if kept else (3, 0.0)
+    return PseudoLabelFacts(f"pool_{number}", f"p{number}", kept, reason, *numbers)
+
+
+def labelling(n_kept=3, stage="retrain"):
+    images = tuple(pool_image(i, kept=4 - i <= n_kept) for i in range(4))
+    return LabellingResult(stage, "threshold", {"threshold": 0.95, "minimum_pixels": 10}, 4, n_kept, images)
 
 
 def metrics_lines():
@@ -106,66 +124,28 @@ def metrics_lines():
     return [{"kind": "stage", "step": 0, "stage": "decoder", "event": "begin"}, *lines]
 
 
-def stage(name, **changes):
-    return {
-        "name": name,
-        "epochs": 20,
-        "learning_rate": 0.001,
-        "frozen": [],
-        "data": ["labelled"],
-        "objective": "dice_bce",
-        **changes,
-    }
+def protocol(label=None):
+    """Three stages, and what was labelled before the last."""
+    stages = (
+        StageResult("decoder", 20, 0.001, ("encoder",), "dice_bce", False, 59.6),
+        StageResult("fine_tune", 50, 0.001, (), "dice_bce", False, 4012.0),
+        StageResult("retrain", 20, 0.001, (), "dice_bce", True, 7.4, label or labelling()),
+    )
+    return stages
 
 
 @pytest.fixture(scope="module")
 def report():
-    stages = [
-        stage("decoder", frozen=["encoder"]),
-        stage("fine_tune", epochs=50),
-        stage("retrain", data=["labelled", "unlabelled"]),
-    ]
     parts = {
-        "labelled": ["a", "b", "c"],
-        "unlabelled": ["d"] * 4,
-        "validation": [],
-        "test": ["e"] * 40,
-        "unused": [],
+        "labelled": ("a", "b", "c"),
+        "unlabelled": ("d",) * 4,
+        "validation": (),
+        "test": ("e",) * 40,
+        "unused": (),
     }
-    images = [pool_image(i, kept=i != 0) for i in range(4)]
+    n_subjects = {"labelled": 2, "unlabelled": 3, "validation": 0, "test": 31, "unused": 0}
     return Report(
         title="SS-CASE-UNet on a phantom",
-        config={"seed": 7, "stages": stages},
-        splits={
-            "dataset": "fetal_phantom",
-            "seed": 7,
-            "hash": "0a1b2c3d",
-            "parts": parts,
-            "n_subjects": {"labelled": 2, "unlabelled": 3, "validation": 0, "test": 31, "unused": 0},
-        },
-        metrics=metrics_lines(),
-        labelling=[
-            {
-                "stage": "retrain",
-                "labeller": "threshold",
-                "settings": {"threshold": 0.95, "minimum_pixels": 10},
-                "n_pool": 4,
-                "n_kept": 3,
-                "images": images,
-            }
-        ],
-        summary={
-            "dataset": "fetal_phantom/trans_cerebellum",
-            "classes": ["background", "cerebellum"],
-            "model": "case_unet",
-            "n_parameters": 6740036,
-            "stages": {"decoder": scores(0.7), "fine_tune": scores(0.8), "retrain": scores(0.85)},
-            "test": scores(0.85),
-            "test_tta": scores(0.84),
-            "final_stage": "retrain",
-            "seconds": {"decoder": 59.6, "fine_tune": 4012.0, "retrain": 7.4},
-            "warnings": ["2 images are duplicates"],
-        },
         facts=DatasetFacts(
             name="fetal_phantom",
             title="the fetal phantom",
@@ -175,8 +155,19 @@ def report():
             licence="Apache-2.0",
             citation="Nobody et al., https://example.org/phantom",
         ),
-        examples=[example("best"), example("median", (80, 54)), example("worst", (300, 400))],
-        pseudo_examples=[example("kept", labels=False), example("dropped", labels=False)],
+        config={"seed": 7, "stages": {"decoder": {"epochs": 20}}},
+        dataset="fetal_phantom/trans_cerebellum",
+        model="case_unet",
+        n_parameters=6740036,
+        splits=Splits("fetal_phantom", 7, parts, n_subjects),
+        warnings=("2 images are duplicates",),
+        protocol=protocol(),
+        history=TrainingHistory.from_lines(metrics_lines()),
+        scores=result(),
+        gallery=(example("best"), example("median", (80, 54)), example("worst", (300, 400))),
+        pseudo_labels=PseudoLabelsResult(
+            (labelling(),), (example("kept", labels=False), example("dropped", labels=False))
+        ),
         date="2026-01-31",
     )
 
@@ -203,7 +194,7 @@ def test_the_page_tells_what_it_is(report, write):
         "SS-CASE-UNet on a phantom",
         "fetal_phantom/trans_cerebellum",
         "case_unet, 6,740,036 parameters",
-        "0a1b2c3d , seed 7",
+        f"{report.splits.hash} , seed 7",
         "2026-01-31",
         "test images of 31 subjects",
         "the digits before the underscore",
@@ -213,13 +204,12 @@ def test_the_page_tells_what_it_is(report, write):
         assert words in page.text
 
 
-def test_how_the_split_was_dealt_is_told(report, write):
-    request = {"labelled": 70, "unlabelled": -1, "validation": 15, "test": 0, "unit": "percent", "seed": 0}
-    request |= {"stratify": ["csp", "lv"], "folds": 5, "fold": 2, "labelled_groups": []}
-    text, _ = write(dataclasses.replace(report, splits=report.splits | {"request": request}))
+def test_what_the_split_was_asked_for_is_told(report, write):
+    request = Request(0, 70, -1, 15, 0, "percent", stratify=("csp", "lv"), folds=5, fold=2)
+    text, _ = write(dataclasses.replace(report, splits=dataclasses.replace(report.splits, request=request)))
     assert "70 labelled, all other unlabelled, 15 validation, 0 test (percent); stratified by csp, lv; " in text
     assert "tested on fold 2 of 5</dd>" in text
-    assert "Dealt by subject" not in write(report)[0]
+    assert "Split by subject" not in write(report)[0]
 
 
 def test_the_page_stands_alone(report, write):
@@ -233,16 +223,25 @@ def test_the_page_stands_alone(report, write):
 
 
 def test_every_text_from_outside_is_escaped(report, write):
+    classes = (HOSTILE,)
+    dropped = dataclasses.replace(pool_image(1, False), reason=HOSTILE)
+    label = dataclasses.replace(
+        labelling(), stage=HOSTILE, labeller=HOSTILE, settings={HOSTILE: HOSTILE}, images=(dropped,)
+    )
+    lines = [{**line, "stage": HOSTILE + "$x$"} for line in metrics_lines()]
     hostile = dataclasses.replace(
         report,
         title=HOSTILE,
         config={HOSTILE: HOSTILE, **report.config},
-        splits={**report.splits, "hash": HOSTILE},
-        metrics=[{**line, "stage": HOSTILE + "$x$"} for line in report.metrics],
-        labelling=[{**report.labelling[0], "images": [{**pool_image(1, False), "reason": HOSTILE}]}],
-        summary={**report.summary, "dataset": HOSTILE, "model": HOSTILE, "warnings": [HOSTILE]},
+        dataset=HOSTILE,
+        model=HOSTILE,
+        warnings=(HOSTILE,),
+        protocol=(StageResult(HOSTILE, 1, 1.0, (HOSTILE,), HOSTILE, True, 1.0, label),),
+        history=TrainingHistory.from_lines(lines),
+        scores=result(classes, stages={HOSTILE: averages(0.8, classes)}, before_labelling=None, spacing_note=HOSTILE),
         facts=dataclasses.replace(report.facts, classes=("background", HOSTILE), title=HOSTILE, citation=HOSTILE),
-        examples=[dataclasses.replace(example(), title=HOSTILE, name=HOSTILE, subject=HOSTILE)],
+        gallery=(dataclasses.replace(example(), title=HOSTILE, name=HOSTILE, subject=HOSTILE),),
+        pseudo_labels=PseudoLabelsResult((label,)),
     )
     html, page = write(hostile)
     assert "script" not in page.tags
@@ -257,43 +256,46 @@ def test_the_three_averages_stand_side_by_side_before_and_after_labelling(report
         ["0.8100", "0.8600", "+5.00", "0.8500"],
         ["0.8200", "0.8700", "+5.00", "0.8600"],
     ]
-    assert rows(html, "Dice")[0] == ["0.8500", "0.8600", "0.8700", "–"]  # the last network, without medians
+    assert rows(html, "Dice")[0] == [
+        "0.8500",
+        "0.8600",
+        "0.8700",
+        "–<small>of 37</small>",
+    ]  # the last network, without medians
     assert "Supervised only after fine_tune" in page.text
     assert "Semi-supervised, all stages after retrain" in page.text
     assert "differ by definition" in page.text
 
 
 def test_a_loss_is_shown_as_one(report, write):
-    html, _ = write(dataclasses.replace(report, summary={**report.summary, "test": scores(0.7875)}))
+    html, _ = write(dataclasses.replace(report, scores=with_test(averages(0.7875))))
     assert [cells[2] for cells in beside(html)] == ["−1.25", "−1.25", "−1.25"]
 
 
 def test_what_is_undefined_is_a_dash(report, write):
-    test = scores(0.85)
-    test["per_image"]["dice"]["mean"] = None
-    html, page = write(dataclasses.replace(report, summary={**report.summary, "test": test}))
+    test = averages(0.85)
+    test.per_image["dice"]["mean"] = None
+    html, page = write(dataclasses.replace(report, scores=with_test(test)))
     assert [cells[1:3] for cells in beside(html)] == [["–", "–"], ["0.8600", "+5.00"], ["0.8700", "+5.00"]]
     assert "– test Dice, per image" in page.text
 
 
 def test_several_classes_have_a_row_each(report, write):
     classes = ("brain", "cavum")
-    test = scores(0.85, classes)
-    test["per_image"]["dice"]["cavum"] = 0.2101
+    test = averages(0.85, classes)
+    test.per_image["dice"]["cavum"] = 0.2101
     facts = dataclasses.replace(report.facts, classes=("background", *classes))
-    plain = {**report.summary, "test": test, "stages": {}}
-    html, _ = write(dataclasses.replace(report, facts=facts, summary=plain))
+    plain = result(classes, stages={"retrain": test}, before_labelling=None)
+    html, _ = write(dataclasses.replace(report, facts=facts, scores=dataclasses.replace(plain, with_tta=None)))
     table = re.search(r'<table class="scores">(.*?)</table>', html, re.S)[1]
     dice = re.findall(r'<tr class="dice">(.*?)</tr>', table, re.S)
     assert [re.search(r"<th>(.*?)</th>", row)[1] for row in dice] == ["mean", "brain", "cavum"]
     assert "0.2101" in dice[2]
-    assert rows(html, "cavum")[-1] == ["3", "4", "5"]  # absent structures
+    assert ["3", "4", "5"] in rows(html, "cavum")  # absent structures
 
 
-def test_a_stage_that_learnt_from_unlabelled_images_is_not_called_supervised(report, write):
-    decoder, _, retrain = report.config["stages"]
-    stages = [decoder, stage("fine_tune", data=["labelled", "unlabelled"]), retrain]
-    _, page = write(dataclasses.replace(report, config={"stages": stages}))
+def test_a_stage_that_learnt_from_the_pool_is_not_called_supervised(report, write):
+    _, page = write(dataclasses.replace(report, scores=result(pool_before_labelling=True)))
     assert "Before labelling after fine_tune" in page.text
     assert "Supervised only" not in page.text
 
@@ -316,21 +318,15 @@ def test_the_protocol_is_drawn_in_order_with_its_settings(report, write):
     assert {"images: labelled and unlabelled", "took 7 s"} <= set(facts[3])
 
 
-def test_a_second_round_has_settings_of_its_own(report, write):
-    more = {"kind": "train", "step": 31, "stage": "retrain_2", "epoch": 1, "loss": 0.1}
-    second = {**report.labelling[0], "stage": "retrain_2", "n_kept": 4}
-    stages = [*report.config["stages"], stage("retrain_2", epochs=12)]
-    rounds = dataclasses.replace(
-        report,
-        config={"stages": stages},
-        metrics=[*report.metrics, more],
-        labelling=[*report.labelling, second],
-    )
-    html, page = write(rounds)
+def test_every_round_of_labelling_has_its_box(report, write):
+    second = labelling(4, "retrain_2")
+    stages = (*protocol(), StageResult("retrain_2", 20, 0.001, (), "dice_bce", True, None, second))
+    pseudo = PseudoLabelsResult((labelling(), second))
+    html, page = write(dataclasses.replace(report, protocol=stages, pseudo_labels=pseudo))
     boxes = re.findall(r'<div class="box"><b>(.*?)</b>(.*?)</div>', html)
     assert [name for name, _ in boxes][3:] == ["RETRAIN", "LABEL", "RETRAIN_2", "DONE"]
-    assert ("20 epochs" in boxes[3][1], "12 epochs" in boxes[5][1]) == (True, True)
-    assert "Supervised only after fine_tune" in page.text
+    assert "20 epochs" in boxes[5][1]
+    assert "took" not in boxes[5][1]  # it has not ended
     assert "Before retrain_2: kept 4 of 4 images" in page.text
 
 
@@ -342,12 +338,14 @@ def test_dropped_images_are_counted_by_reason(report, write):
 
 
 def test_a_labelling_that_kept_nothing_is_told_loudly(report, write):
-    images = [pool_image(i, kept=False) for i in range(4)]
-    nothing = {**report.labelling[0], "n_kept": 0, "images": images}
-    html, page = write(dataclasses.replace(report, labelling=[nothing]))
+    nothing = labelling(0)
+    scores = result(kept_pseudo_labels=False)
+    pseudo = PseudoLabelsResult((nothing,))
+    html, page = write(dataclasses.replace(report, protocol=protocol(nothing), scores=scores, pseudo_labels=pseudo))
     assert "No pseudo-label was kept: stage retrain went on supervised" in page.text
     assert '<h3 class="loud">Before retrain: kept 0 of 4 images</h3>' in html
     assert '<li class="label empty">' in html
+    assert "images: labelled and pool" not in page.text  # whatever the config wanted
     assert "All stages, no pseudo-label kept" in page.text
     assert "Semi-supervised, all stages" not in page.text
 
@@ -376,8 +374,8 @@ def test_the_worst_images_come_first(report, write):
 
 
 def test_a_gallery_is_bounded_and_counts_what_it_leaves_out(report, write, monkeypatch):
-    monkeypatch.setattr(report_pictures, "MOST_EXAMPLES", 2)
-    html, page = write(dataclasses.replace(report, examples=[example("worst")] * 5))
+    monkeypatch.setattr(gallery_section, "MOST_IMAGES", 2)
+    html, page = write(dataclasses.replace(report, gallery=(example("worst"),) * 5))
     assert len(re.findall(r"<b>worst</b>", html)) == 2
     assert "3 more are not shown." in page.text
 
@@ -396,13 +394,13 @@ def test_a_picture_tells_whose_it_is_and_how_good(report, write):
 
 @pytest.mark.parametrize("dice", [None, float("nan")])
 def test_an_example_without_a_dice_is_shown(report, write, dice):
-    _, page = write(dataclasses.replace(report, examples=[dataclasses.replace(example("only"), dice=dice)]))
+    _, page = write(dataclasses.replace(report, gallery=(dataclasses.replace(example("only"), dice=dice),)))
     assert "only" in page.text
     assert "nan" not in page.text.lower().split()
 
 
 def test_parts_that_are_missing_are_left_out(report, write):
-    bare = Report("Bare", {}, {}, [], [], {}, report.facts, [], [])
+    bare = Report("Bare", report.facts, {})
     html, page = write(bare)
     assert re.findall(r"<h2>(.*?)</h2>", html) == ["Settings"]
     assert "Bare" in page.text
@@ -410,15 +408,18 @@ def test_parts_that_are_missing_are_left_out(report, write):
 
 
 def test_a_run_without_labelling_or_validation_has_one_result(report, write):
+    lines = [line for line in metrics_lines() if line["kind"] == "train" and line["stage"] != "retrain"]
+    scores = result(stages={"retrain": averages(0.85)}, with_tta=None, before_labelling=None, kept_pseudo_labels=None)
     plain = dataclasses.replace(
         report,
-        labelling=[],
-        pseudo_examples=[],
-        metrics=[line for line in report.metrics if line["kind"] == "train" and line["stage"] != "retrain"],
-        summary={k: v for k, v in report.summary.items() if k not in ("test_tta", "stages", "warnings")},
+        warnings=(),
+        protocol=protocol()[:2],
+        pseudo_labels=None,
+        history=TrainingHistory.from_lines(lines),
+        scores=scores,
     )
     html, page = write(plain)
-    assert rows(html, "Dice")[0] == ["0.8500", "0.8600", "0.8700", "–"]
+    assert rows(html, "Dice")[0] == ["0.8500", "0.8600", "0.8700", "–<small>of 37</small>"]
     assert "Training loss" in page.text
     for absent in (
         "Validation Dice",
@@ -446,7 +447,7 @@ def test_a_report_that_fails_leaves_the_old_one(report, write, tmp_path):
     before, _ = write(dataclasses.replace(report))
     wrong = dataclasses.replace(example(), labels=np.zeros((540, 80), np.uint8))
     with pytest.raises(ValueError, match="give both in one size"):
-        write_report(tmp_path / "report.html", dataclasses.replace(report, examples=[wrong]))
+        write_report(tmp_path / "report.html", dataclasses.replace(report, gallery=(wrong,)))
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
@@ -454,11 +455,11 @@ def test_a_report_that_fails_leaves_the_old_one(report, write, tmp_path):
 def test_a_long_run_with_many_pictures_stays_light(report, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (540, 800), np.uint8)  # the worst case for JPEG
     zeros = np.zeros((540, 800), np.uint8)
-    heavy = [Example("worst", f"{i:03d}", "s", 0.5, noise, zeros, zeros) for i in range(18)]
+    heavy = tuple(GalleryImage("worst", f"{i:03d}", "s", 0.5, noise, zeros, zeros) for i in range(18))
     lines = [
         {"kind": "train", "step": step, "stage": "decoder", "epoch": 0, "loss": 1 / step, "supervised": 1.0}
         for step in range(1, 50_000)
     ]
     path = tmp_path / "report.html"
-    write_report(path, dataclasses.replace(report, examples=heavy, metrics=lines))
+    write_report(path, dataclasses.replace(report, gallery=heavy, history=TrainingHistory.from_lines(lines)))
     assert path.stat().st_size < 5_000_000

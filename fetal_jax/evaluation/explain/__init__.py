@@ -3,9 +3,8 @@ them. For images; networks of volumes have the same layers, but nothing here loo
 """
 
 from fetal_jax.evaluation.explain.concentration import Concentration, concentration
-from fetal_jax.evaluation.explain.explanations import METHODS, Explainer, Explanations
+from fetal_jax.evaluation.explain.explanations import METHODS, Explainer, Explanations, heat
 from fetal_jax.evaluation.explain.gradients import grad_cam, gradient, guided_grad_cam
-from fetal_jax.evaluation.explain.heat import heat
 from fetal_jax.evaluation.explain.layers import attention_maps, default_layer, layers
 from fetal_jax.evaluation.explain.occlusion import occlusion
 from fetal_jax.evaluation.explain.sanity import Similarity, blocks, passed, randomised, sanity, similarity

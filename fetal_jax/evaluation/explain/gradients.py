@@ -48,7 +48,7 @@ def _grad_cam(model: nn.Module, variables: Variables, image: Array, class_id, re
     values, gradients = gradients_by_intermediates(model, variables, image[None], score)
     layer = checked(layer, values)
     weights = jnp.mean(gradients[layer][0].astype(jnp.float32), (0, 1))
-    return as_map(jax.nn.relu(values[layer][0].astype(jnp.float32) @ weights), model, image.shape[:2])
+    return as_map(jax.nn.relu(values[layer][0].astype(jnp.float32) @ weights), model, (image.shape[0], image.shape[1]))
 
 
 def _score(logits: Array, class_id, region) -> Array:
@@ -79,10 +79,10 @@ def gradient(
 @functools.partial(jax.jit, static_argnames=("model", "guided"))
 def _gradient(model: nn.Module, variables: Variables, image: Array, class_id, region, guided: bool) -> Array:
     def logits_of(image: Array) -> Array:
-        return model.apply(variables.as_dict(), image[None], train=False)
+        return jnp.asarray(model.apply(variables.as_dict(), image[None], train=False))
 
-    logits_of = guide(logits_of) if guided else logits_of
-    by_image = jax.grad(lambda image: _score(logits_of(image), class_id, region))(image)
+    function = guide(logits_of) if guided else logits_of
+    by_image = jax.grad(lambda image: _score(function(image), class_id, region))(image)
     return jnp.max(jnp.abs(by_image), axis=-1)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend import core
 from jaxtyping import Float
 
@@ -40,6 +41,7 @@ def _with_guidance(program: core.ClosedJaxpr) -> core.ClosedJaxpr:
 def _guided_step(step: core.JaxprEqn) -> core.JaxprEqn:
     if name := _activation(step):
         (aval,) = (variable.aval for variable in step.invars)
+        assert isinstance(aval, ShapedArray)  # as is every array of a traced program
         (instead,) = jax.make_jaxpr(_guided(ACTIVATIONS[name]))(jax.ShapeDtypeStruct(aval.shape, aval.dtype)).eqns
         return instead.replace(invars=step.invars, outvars=step.outvars)
     if step.primitive.name == "jit":
@@ -51,7 +53,7 @@ def _activation(step: core.JaxprEqn) -> str | None:
     """The name of the activation that a step is, if it is one: a compiled function, maybe with a rule for gradients."""
     if step.primitive.name == "custom_jvp_call":
         (step, *_) = step.params["call_jaxpr"].jaxpr.eqns
-    name = step.params.get("name")
+    name = ({"name": None} | step.params)["name"]
     return name if step.primitive.name == "jit" and name in ACTIVATIONS else None
 
 

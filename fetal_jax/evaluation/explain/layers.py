@@ -64,7 +64,11 @@ def as_map(feature: Float[Array, "h2 w2"], model: nn.Module, space: tuple[int, i
 @functools.partial(jax.jit, static_argnames="model")
 def _attention_maps(model: nn.Module, variables: Variables, image: Array) -> dict[str, Array]:
     found = intermediates(model, variables, image[None])
-    return {k: as_map(v[0, ..., 0], model, image.shape[:2]) for k, v in found.items() if k.endswith(ATTENTION)}
+    return {
+        k: as_map(v[0, ..., 0], model, (image.shape[0], image.shape[1]))
+        for k, v in found.items()
+        if k.endswith(ATTENTION)
+    }
 
 
 def attention_maps(

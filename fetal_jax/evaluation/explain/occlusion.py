@@ -83,5 +83,5 @@ def _scores(model: nn.Module, variables: Variables, views: Iterator[np.ndarray],
 
 @functools.partial(jax.jit, static_argnames="model")
 def _mean_probs(model: nn.Module, variables: Variables, images: Array, class_id, region) -> Array:
-    probs = class_probs(model.apply(variables.as_dict(), images, train=False), class_id)
+    probs = class_probs(jnp.asarray(model.apply(variables.as_dict(), images, train=False)), class_id)
     return jnp.mean(probs, axis=(1, 2), where=region)

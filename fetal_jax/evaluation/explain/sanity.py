@@ -59,7 +59,7 @@ def randomised(variables: Variables, key: jax.Array, layers: Sequence[str] | Non
             raise UserError(f"layer {layer!r} has no parameters: choose from those of `blocks`")
     shuffled = {path: _shuffled(value, key, path) if wanted(path) else value for path, value in flat.items()}
     tree = flax.traverse_util.unflatten_dict(shuffled, sep="/")
-    return Variables(tree["params"], tree.get("batch_stats", {}))
+    return Variables(tree["params"], ({"batch_stats": {}} | tree)["batch_stats"])
 
 
 def _shuffled(values: Array, key: jax.Array, path: str) -> np.ndarray:

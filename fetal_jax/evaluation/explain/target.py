@@ -41,14 +41,14 @@ def class_logits(logits: Float[Array, "*b c"], class_id: Array | int) -> Float[A
 
 def class_probs(logits: Float[Array, "*b c"], class_id: Array | int) -> Float[Array, "*b"]:
     """Probabilities of a class."""
-    return jnp.take(classes.with_background(classes.probabilities(logits)), class_id, axis=-1)
+    return jnp.take(classes.with_background(classes.probabilities(jnp.asarray(logits))), class_id, axis=-1)
 
 
 @functools.partial(jax.jit, static_argnames="model")
 def predicted_labels(model: nn.Module, variables: Variables, image: Float[Array, "h w c"]) -> Int[Array, "h w"]:
     """The class that the network gives each pixel."""
     logits = model.apply(variables.as_dict(), image[None], train=False)
-    return classes.with_background(classes.probabilities(logits))[0].argmax(-1)
+    return classes.with_background(classes.probabilities(jnp.asarray(logits)))[0].argmax(-1)
 
 
 def predicted_region(

@@ -1,130 +1,180 @@
-"""The sections of a report on its scores: those of the last network by itself, with their intervals."""
+"""The sections of a report on its scores: of the last network with intervals, and all results side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from fetal_jax.reporting.data import Report
-from fetal_jax.reporting.format import Number, interval, number, percent
-from fetal_jax.reporting.sections.ablation import AVERAGES, DISTANCES, OVERLAP, beside_rows, distance_unit, results
+from fetal_jax.evaluation.results import OverallResult, ScoresResult
+from fetal_jax.evaluation.scores import AVERAGES, Scores
+from fetal_jax.metrics.registry import COUNT_METRICS, SURFACE_METRICS
+from fetal_jax.reporting.base import DASH, interval, number, percent, points, signed
 
 WITHIN = {"mm": "1 mm", "px": "2 pixels"}  # of surface Dice, as the metrics take it
+FIRST = ("dice", "jaccard", "precision", "recall", "specificity")  # of the table; then the others as registered
+SIDE_BY_SIDE = ("dice", "jaccard", "precision", "recall", "area_error")  # metrics of the comparison of results
 
 Row = dict[str, Any]
 
 
-def header_tiles(report: Report) -> list[dict[str, str]]:
+def header_tiles(result: ScoresResult) -> list[dict[str, str]]:
     """The three averages of the Dice, each with its interval."""
-    tiles = []
-    for average in AVERAGES if report.test else ():
-        dice = report.test[average].get("dice", {}).get("mean")
-        ends = _interval(report, average, "dice", "mean")
-        tiles.append({"value": number(dice), "interval": interval(ends), "title": average.replace("_", " ")})
-    return tiles
-
-
-def scores(report: Report) -> dict[str, Any] | None:
-    """Overlap with the reference, what is absent, all pixels together, and all results beside each other."""
-    if not report.test:
-        return None
-    columns = results(report)
-    return {
-        "test": report.test,
-        "several": len(report.facts.foreground) > 1,
-        "rows": _rows(report, OVERLAP, digits=4),
-        "intervals": bool(report.details.get("intervals")),
-        "absent": report.test.get("absent", {}),
-        "overall": _overall(report.details.get("overall") or {}),
-        "columns": columns if len(columns) > 1 else [],
-        "beside": beside_rows(report, columns) if len(columns) > 1 else [],
-        "gain_tested": bool(report.details.get("gain")),
-    }
-
-
-def distances(report: Report) -> dict[str, Any] | None:
-    """In millimetres, or in pixels where no size of a pixel is known."""
-    unit = distance_unit(report)
-    if unit is None:
-        return None
-    metrics = {f"{metric}_{unit}": title for metric, title in DISTANCES.items()}
-    rows, n_unsized = _rows(report, metrics, digits=2), _unsized(report) if unit == "mm" else 0
-    n_measured = report.test["n_images"] - n_unsized
-    words = {"unit": {"mm": "millimetres", "px": "pixels"}[unit], "within": WITHIN[unit]}
-    words |= {"several": len(report.facts.foreground) > 1, "intervals": bool(report.details.get("intervals"))}
-    return {
-        "rows": rows,
-        "note": report.details.get("mm_note"),
-        "n_measured": n_measured,
-        "n_unsized": n_unsized,
-        **words,
-    }
-
-
-def _unsized(report: Report) -> int:
-    """Images that have a Dice and no millimetres: their pixel size is not known."""
-    defined = report.test.get("defined", {})
-    measured = defined.get("hd95_mm", {})
-    return max((number - measured.get(name, number) for name, number in defined.get("dice", {}).items()), default=0)
-
-
-def _rows(report: Report, metrics: dict[str, str], digits: int) -> list[Row]:
-    """A row a metric and class, with the three averages, the median and the number of images they are from."""
-    foreground = report.facts.foreground
-    names = ("mean", *foreground) if len(foreground) > 1 else ("mean",)
     return [
-        _row(report, metric, title, name, digits)
-        for metric, title in metrics.items()
-        if metric in report.test["per_image"]
-        for name in names
+        {
+            "value": number(result.test.value(average, "dice")),
+            "interval": interval(result.intervals.of(average, "dice")),
+            "title": average.replace("_", " "),
+        }
+        for average in AVERAGES
     ]
 
 
-def _row(report: Report, metric: str, title: str, name: str, digits: int) -> Row:
-    share = metric.startswith("surface_dice")
-    cells = []
-    for average in AVERAGES:
-        value = report.test[average].get(metric, {}).get(name)
-        ends = _interval(report, average, metric, name)
-        cells.append(
-            {
-                "value": number(value, 4 if share else digits),
-                "interval": interval(ends, 3 if share or digits > 3 else digits),
-            }
-        )
-    foreground = report.facts.foreground
-    single = foreground[0] if name == "mean" and len(foreground) == 1 else name  # its mean is itself
-    median = report.test.get("median", {}).get(metric, {}).get(single)
-    defined = report.test.get("defined", {}).get(metric, {}).get(single)
+def scores(result: ScoresResult) -> dict[str, Any]:
+    """Overlap with the reference, what is absent, all pixels together, and all results side by side."""
+    columns = side_by_side(result)
+    names = dict.fromkeys((*FIRST, *COUNT_METRICS))
+    titles = {name: COUNT_METRICS[name].title for name in names if COUNT_METRICS[name].title}
+    return {
+        "test": result.test,
+        "several": len(result.foreground) > 1,
+        "rows": _rows(result, titles, digits=4),
+        "absent": result.test.absent,
+        "overall": _overall(result.overall),
+        "columns": columns if len(columns) > 1 else [],
+        "beside": side_by_side_rows(result, columns) if len(columns) > 1 else [],
+    }
+
+
+def distances(result: ScoresResult) -> dict[str, Any] | None:
+    """In millimetres, or in pixels where the size of a pixel is not known."""
+    unit = result.test.distance_unit
+    if unit is None:
+        return None
+    titles = {f"{metric.name}_{unit}": metric.title for metric in SURFACE_METRICS.values()}
+    n_unsized = _unsized(result.test) if unit == "mm" else 0
+    return {
+        "rows": _rows(result, titles, digits=2),
+        "note": result.spacing_note,
+        "n_measured": result.test.n_images - n_unsized,
+        "n_unsized": n_unsized,
+        "unit": {"mm": "millimetres", "px": "pixels"}[unit],
+        "within": WITHIN[unit],
+        "several": len(result.foreground) > 1,
+    }
+
+
+def _unsized(test: Scores) -> int:
+    """Images that have a Dice and no millimetres: their pixel size is not known."""
+    dice, measured = test.defined["dice"], test.defined["hd95_mm"]
+    return max((n - measured[name] for name, n in dice.items()), default=0)
+
+
+def _rows(result: ScoresResult, titles: Mapping[str, str], digits: int) -> list[Row]:
+    """One row per metric and class, with the three averages, the median and the number of images behind them."""
+    names = ("mean", *result.foreground) if len(result.foreground) > 1 else ("mean",)
+    measured = {metric: title for metric, title in titles.items() if result.test.measures(metric)}
+    return [_row(result, metric, title, name, digits) for metric, title in measured.items() for name in names]
+
+
+def _row(result: ScoresResult, metric: str, title: str, name: str, digits: int) -> Row:
+    test, share = result.test, metric.startswith("surface_dice")
+    digits = 4 if share else digits
+    cells = [
+        {
+            "value": number(test.value(average, metric, name), digits),
+            "interval": interval(result.intervals.of(average, metric, name), min(digits, 3)),
+        }
+        for average in AVERAGES
+    ]
+    single = result.foreground[0] if name == "mean" and len(result.foreground) == 1 else name  # its mean is itself
+    of_class = single != "mean"  # a mean over classes has no median
     return {
         "metric": metric,
         "title": title,
         "class": name,
         "cells": cells,
-        "median": number(median, 4 if share else digits),
-        "defined": defined,
+        "median": number(test.median[metric][single] if of_class else None, digits),
+        "defined": test.defined[metric][single] if of_class else None,
     }
 
 
-def _interval(report: Report, average: str, metric: str, name: str) -> Sequence[Number] | None:
-    intervals = report.details.get("intervals") or {}
-    return ((intervals.get(average) or {}).get(metric) or {}).get(name)
-
-
-def _overall(overall: dict) -> dict[str, Any]:
+def _overall(overall: OverallResult) -> dict[str, Any]:
     """All pixels of all images as one confusion matrix."""
-    titles = {
-        "pixel_accuracy": "Pixel accuracy",
-        "mean_iou": "Mean IoU with background",
-        "mean_iou_foreground": "Mean IoU of the structures",
-        "foreground_iou": "IoU of all structures as one",
-        "frequency_weighted_iou": "Frequency-weighted IoU",
+    facts = {
+        "Pixel accuracy": overall.pixel_accuracy,
+        "Mean IoU with background": overall.mean_iou,
+        "Mean IoU of the structures": overall.mean_iou_foreground,
+        "IoU of all structures as one": overall.foreground_iou,
+        "Frequency-weighted IoU": overall.frequency_weighted_iou,
     }
-    facts = [(title, number(overall[key])) for key, title in titles.items() if key in overall]
-    several = len(overall.get("classes") or {}) > 2  # of one structure, macro and micro are its own scores
-    kinds = {kind: overall.get(kind) or {} for kind in ("macro", "micro")} if several else {}
+    several = len(overall.classes) > 2  # of one structure, macro and micro are its own scores
     rows = [
-        {"title": OVERLAP[metric], "cells": [number(of_kind.get(metric)) for of_kind in kinds.values()]}
+        {
+            "title": COUNT_METRICS[metric].title,
+            "cells": [number(overall.macro[metric]), number(overall.micro[metric])],
+        }
         for metric in ("dice", "jaccard", "precision", "recall")
-        if any(metric in of_kind for of_kind in kinds.values())
     ]
-    classes = [(name, percent(each.get("share"), 2)) for name, each in (overall.get("classes") or {}).items()]
-    return {"facts": facts, "rows": rows, "shares": classes, "n_defined": overall.get("n_defined")}
+    return {
+        "facts": [(title, number(value)) for title, value in facts.items()],
+        "rows": rows if several else [],
+        "shares": [(name, percent(each["share"], 2)) for name, each in overall.classes.items()],
+        "n_defined": overall.n_defined,
+    }
+
+
+def side_by_side(result: ScoresResult) -> list[dict[str, Any]]:
+    """The results that stand side by side. One with two `scores` is the gain of the second over the first."""
+    columns = [{"title": _final_title(result), "note": f"after {result.final_stage}", "scores": [result.test]}]
+    if before := result.before_labelling:
+        earlier = result.stages[before]
+        title = "Before labelling" if result.pool_before_labelling else "Supervised only"
+        columns.insert(0, {"title": title, "note": f"after {before}", "scores": [earlier]})
+        columns.append({"title": "Gain", "note": "in points", "scores": [earlier, result.test]})
+    return columns + _added(result)
+
+
+def _added(result: ScoresResult) -> list[dict[str, Any]]:
+    """The same network with what was added to it. Post-processing comes last, so it is of all that is before it."""
+    added = (
+        ("Ensemble", ", ".join(result.ensemble), result.with_ensemble),
+        ("With TTA", result.tta, result.with_tta),
+        ("Post-processed", result.postprocess, result.postprocessed),
+    )
+    return [{"title": title, "note": note, "scores": [of_all]} for title, note, of_all in added if of_all]
+
+
+def _final_title(result: ScoresResult) -> str:
+    if result.kept_pseudo_labels is None:
+        return "Final"
+    return "Semi-supervised, all stages" if result.kept_pseudo_labels else "All stages, no pseudo-label kept"
+
+
+def side_by_side_rows(result: ScoresResult, columns: list[dict[str, Any]]) -> list[Row]:
+    """One row per metric and average of the mean over classes; of Dice, of every class too."""
+    foreground, unit = result.foreground, result.test.distance_unit
+    wanted = [(metric, COUNT_METRICS[metric].title, "mean") for metric in SIDE_BY_SIDE if result.test.measures(metric)]
+    if unit:
+        wanted.append((f"hd95_{unit}", f"HD95 ({unit})", "mean"))
+    if len(foreground) > 1:
+        wanted[1:1] = [("dice", f"Dice, {name}", name) for name in foreground]
+    return [
+        {
+            "metric": metric,
+            "title": title,
+            "average": average,
+            "cells": [_cell(column["scores"], average, metric, name) for column in columns],
+        }
+        for metric, title, name in wanted
+        for average in AVERAGES
+    ]
+
+
+def _cell(scores: list[Scores], average: str, metric: str, name: str) -> str:
+    values = [each.value(average, metric, name) for each in scores]
+    distance = metric.startswith("hd")
+    defined = [value for value in values if value is not None]
+    if len(defined) < len(values):
+        return DASH
+    if len(defined) == 1:
+        return number(defined[0], 2 if distance else 4)
+    gain = defined[1] - defined[0]
+    return signed(gain, 2) if distance else points(gain)

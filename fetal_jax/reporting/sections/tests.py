@@ -1,43 +1,41 @@
-"""The section of a report on its paired tests: what the last stages gained, what was chosen and why."""
+"""The section of a report on its paired tests: what the last stages gained, what was selected and why."""
 
 from typing import Any
 
-from fetal_jax.reporting.data import Report
-from fetal_jax.reporting.format import DASH, number, p_value, points
+from fetal_jax.evaluation.results import GainResult, PairedTestsResult
+from fetal_jax.evaluation.selection import Selection
+from fetal_jax.reporting.base import DASH, known, number, p_value, points
 
 KINDS = {"tta": "Test-time augmentation", "postprocess": "Post-processing"}
 
 
-def tests(report: Report) -> dict[str, Any] | None:
-    gain = report.details.get("gain")
-    choices = {kind: choice for kind, choice in (report.details.get("choices") or {}).items() if choice}
-    if not gain and not choices:
+def tests(result: PairedTestsResult) -> dict[str, Any] | None:
+    if not result.gain and not result.selections:
         return None
     return {
-        "gain": _gain(gain) if gain else None,
-        "choices": [_choice(KINDS.get(kind, kind), choice) for kind, choice in choices.items()],
+        "gain": _gain(result.gain) if result.gain else None,
+        "choices": [_selection(KINDS[kind], selection) for kind, selection in result.selections.items()],
     }
 
 
-def _gain(gain: dict) -> dict[str, Any]:
-    low, high = (points(gain.get(end)) for end in ("low", "high"))
+def _gain(gain: GainResult) -> dict[str, Any]:
     facts = {
-        "Mean gain in Dice, points": points(gain.get("difference")),
-        "95 % interval": f"{low} to {high}",
-        "Wilcoxon signed-rank test": p_value(gain.get("wilcoxon_p")),
-        "Permutation test of the mean": p_value(gain["permutation_p"]) if gain.get("permutation_p") is not None else "",
-        "Effect (Cohen's d of the differences)": number(gain.get("effect"), 2),
-        "Smallest gain that so many subjects could show, points": points(gain.get("smallest_gain")).lstrip("+"),
-        "Subjects": str(gain.get("n", "")),
+        "Mean gain in Dice, points": points(gain.difference),
+        "95 % interval": f"{points(gain.low)} to {points(gain.high)}",
+        "Wilcoxon signed-rank test": p_value(gain.wilcoxon_p),
+        "Permutation test of the mean": p_value(gain.permutation_p) if known(gain.permutation_p) else "",
+        "Effect (Cohen's d of the differences)": number(gain.effect, 2),
+        "Smallest gain that so many subjects could show, points": points(gain.smallest_gain).lstrip("+"),
+        "Subjects": str(gain.n),
     }
     told = [(name, value) for name, value in facts.items() if value]
-    return {"before": gain["before"], "after": gain["after"], "verdict": gain.get("verdict") or "", "facts": told}
+    return {"before": gain.before, "after": gain.after, "verdict": gain.verdict, "facts": told}
 
 
-def _choice(title: str, choice: dict) -> dict[str, Any]:
+def _selection(title: str, selection: Selection) -> dict[str, Any]:
     rows = []
-    for i, each in enumerate(choice.get("candidates") or []):  # the first is what the others are compared with
-        test = [points(each.get("difference")), p_value(each.get("p"))] if i else [DASH, DASH]
-        chosen = each["name"] == choice["chosen"]
-        rows.append({"name": each["name"], "chosen": chosen, "cells": [number(each.get("mean")), *test]})
-    return {"title": title, "chosen": choice["chosen"], "reason": choice.get("reason") or "", "rows": rows}
+    for i, each in enumerate(selection.candidates):  # the first is what the others are compared with
+        test = [points(each.difference), p_value(each.p)] if i else [DASH, DASH]
+        selected = each.name == selection.selected
+        rows.append({"name": each.name, "chosen": selected, "cells": [number(each.mean), *test]})
+    return {"title": title, "chosen": selection.selected, "reason": selection.reason, "rows": rows}
