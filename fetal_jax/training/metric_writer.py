@@ -9,10 +9,13 @@ import math
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Protocol, SupportsFloat, SupportsInt, runtime_checkable
+
+from tqdm.asyncio import tqdm as asyncio_tqdm
+from tqdm.auto import tqdm
+from tqdm.std import tqdm as std_tqdm
 
 from fetal_jax.core.atomic import replacing_file
 
@@ -46,7 +49,7 @@ class RunWriter:
             filename_suffix=f".from_{resume_step}",  # file names tell only seconds apart
         )
 
-    def scalars(self, step: int, kind: str, values: Mapping[str, float], **labels) -> None:
+    def scalars(self, step: SupportsInt, kind: str, values: Mapping[str, SupportsFloat], **labels) -> None:
         """Writes one line `{"kind", "step", **labels, **values}` and the scalars `kind/name`.
 
         Numbers may be Python's, numpy's or jax's. JSON has no NaN and no infinity: both are written as null.
@@ -111,7 +114,7 @@ def _from_json(row: str, origin: str) -> dict:
             return line
     from fetal_jax.core.types import UserError  # imports jax, which this file does without
 
-    raise UserError(f"{origin} is no JSON record with kind and step: repair or remove that line")
+    raise UserError(f"{origin} is not a JSON record with kind and step: repair or remove that line")
 
 
 def _write_lines(path: Path, lines: list[dict]) -> None:
@@ -119,122 +122,133 @@ def _write_lines(path: Path, lines: list[dict]) -> None:
         partial.write_text("".join(_to_json(line) + "\n" for line in lines), encoding="utf-8")
 
 
-class Progress:
-    """A one-line progress bar on a terminal; elsewhere a plain line every 10 s or 10 %, whichever is first.
+@runtime_checkable
+class Stream(Protocol):
+    """What a progress bar is written to: an open text file."""
 
-    `total` is in steps. `clock` gives seconds. The time left comes from a rate smoothed over about half a
-    minute that starts at the first update, so neither a resumed part nor what came before it counts.
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+    def isatty(self) -> bool: ...
+
+    def fileno(self) -> int: ...
+
+
+class Progress:
+    """A tqdm bar in a terminal or a notebook; in a log or a pipe a plain line every 10 s or 10 %, whichever is first.
+
+    `total` is in steps. `stream` is standard error by default. tqdm starts at the first update, so neither a resumed
+    part nor what came before it counts for the time left.
     """
 
     REDRAW_SECONDS = 0.1
     LINE_SECONDS = 10.0
     LINE_SHARE = 0.1
-    SMOOTHING_SECONDS = 30.0
-    BAR_CELLS = 24
+    SMOOTHING = 0.03  # weight of the latest redraw in the rate: a first step that compiles is forgotten after a hundred
+    BAR = "{desc}{bar} {percentage:.0f} %  {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+    LINE = "{desc}step {n_fmt}/{total_fmt}, {percentage:.0f} %{postfix}, {remaining} left"
 
-    def __init__(self, total: int, *, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, total: int, *, stream: Stream | None = None):
         self._total = max(int(total), 1)
-        self._stream = sys.stderr if stream is None else stream
-        self._clock = clock
+        self._stream: Stream = sys.stderr if stream is None else stream
         self._terminal = self._stream.isatty()
-        self._previous: tuple[float, int] | None = None  # time and step of the last update
-        self._shown: tuple[float, int] | None = None  # time and step of what was last drawn
-        self._rate: float | None = None  # steps a second
-        self._latest: tuple[str, dict] = ("", {})  # stage and values of the last update
-        self._drawn = True  # whether the last update was shown
+        self._draws = self._terminal or (stream is None and _in_notebook())
+        self._bar: std_tqdm | None = None
+        self._next_line = 0.0  # step at which a log gets its next line, however little time has passed
 
-    def update(self, done: int, *, stage: str = "", **values: float) -> None:
+    def update(self, done: int, *, stage: str = "", **values: SupportsFloat) -> None:
         """Shows that `done` steps of the total are done. `values` are shown by name, e.g. `loss=0.31`.
 
         `images_per_second` is shown as `1.9 img/s`.
         """
-        now = self._clock()
-        self._measure(now, done)
-        self._latest, self._drawn = (stage, values), False
-        if self._is_due(now, done):
-            self._show(now, done)
+        desc = f"{stage} " if stage else ""
+        postfix = ", ".join(_value_text(name, value) for name, value in values.items())
+        if self._bar is None:
+            self._bar, shown = self._open(initial=done, desc=desc, postfix=postfix), True
+        else:
+            self._bar.ncols = self._columns()
+            self._bar.set_description_str(desc, refresh=False)
+            self._bar.set_postfix_str(postfix, refresh=False)
+            shown = bool(self._bar.update(done - self._bar.n))
+        if not self._draws and (shown or done >= self._next_line):
+            self._bar.refresh()  # a line that is there already is not written again
+            self._next_line = min(done + self.LINE_SHARE * self._total, self._total)
 
     def message(self, text: str) -> None:
         """Prints a line above the bar."""
-        if not self._terminal:
-            return self._put(text + "\n")
-        self._put(f"\r\x1b[K{text}\n")
-        if self._previous is not None:
-            self._show(*self._previous)
+        if self._draws and self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
     def close(self) -> None:
         """Draws the last state and leaves the cursor on a fresh line."""
-        if self._previous is None:
-            return
-        if not self._drawn:
-            self._show(*self._previous)
-        if self._terminal:
-            self._put("\n")
+        if self._bar is not None:
+            self._bar.close()
 
-    def _measure(self, now: float, done: int) -> None:
-        if self._previous is not None and done >= self._previous[1]:
-            seconds, steps = now - self._previous[0], done - self._previous[1]
-            if seconds <= 0 or steps == 0:
-                return
-            rate = steps / seconds
-            weight = 1 - math.exp(-seconds / self.SMOOTHING_SECONDS)
-            self._rate = rate if self._rate is None else self._rate + weight * (rate - self._rate)
-        self._previous = (now, done)
+    def _open(self, **first: Any) -> std_tqdm:
+        """A bar that shows its first state at once."""
+        common = {"total": self._total, "smoothing": self.SMOOTHING, "miniters": 0, "position": 0, **first}
+        if not self._draws:
+            lines = _LineStream(self._stream)
+            return _LogBar(file=lines, mininterval=self.LINE_SECONDS, bar_format=self.LINE, **common)
+        return _Bar(
+            file=self._stream,
+            mininterval=self.REDRAW_SECONDS,
+            bar_format=self.BAR,
+            ncols=self._columns(),
+            nrows=2,  # a terminal that says 0 has room for a line, too
+            **common,
+        )
 
-    def _is_due(self, now: float, done: int) -> bool:
-        if self._shown is None or (done >= self._total and done != self._shown[1]):
-            return True
-        seconds, steps = now - self._shown[0], done - self._shown[1]
-        if self._terminal:
-            return seconds >= self.REDRAW_SECONDS
-        return seconds >= self.LINE_SECONDS or steps >= self.LINE_SHARE * self._total
+    def _columns(self) -> int | None:
+        """Columns of the terminal but for the last, where a cursor would wrap. None: a notebook or log has no width."""
+        if not self._terminal:
+            return None
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):
+            columns = 0
+        return (columns or shutil.get_terminal_size().columns) - 1  # some terminals say 0
 
-    def _show(self, now: float, done: int) -> None:
-        self._shown, self._drawn = (now, done), True
-        if self._terminal:
-            self._put("\r" + self._bar_line(done, _columns(self._stream) - 1) + "\x1b[K")
-        else:
-            stage, _ = self._latest
-            words = [stage, f"step {done}/{self._total}", self._percent(done), *self._facts(done)]
-            self._put("  ".join(word for word in words if word) + "\n")
 
-    def _bar_line(self, done: int, width: int) -> str:
-        """Stage, bar and facts in `width` columns: the bar shrinks first, then facts are cut."""
-        head = f"{self._latest[0]} ".lstrip()
-        tail = "  ".join([f" {self._percent(done)}", *self._facts(done)])
-        cells = min(self.BAR_CELLS, max(4, width - len(head) - len(tail)))
-        full = round(cells * min(done / self._total, 1.0))
-        return (head + "━" * full + "─" * (cells - full) + tail)[:width]
+class _Bar(tqdm):
+    """tqdm's bar without its monitor thread, which is there for steps that never come to an update."""
 
-    def _percent(self, done: int) -> str:
-        return f"{100 * min(done / self._total, 1.0):.0f} %"
+    monitor_interval = 0
 
-    def _facts(self, done: int) -> list[str]:
-        facts = [_value_text(name, value) for name, value in self._latest[1].items()]
-        if done < self._total and self._rate:
-            facts.append(f"{_clock_text((self._total - done) / self._rate)} left")
-        return facts
 
-    def _put(self, text: str) -> None:
-        self._stream.write(text)
+class _LogBar(std_tqdm):
+    """tqdm's text also in a notebook that is told to write to a stream; no monitor thread."""
+
+    monitor_interval = 0
+
+
+class _LineStream:
+    """A stream on which what tqdm redraws with carriage returns becomes lines, each state one."""
+
+    def __init__(self, stream: Stream):
+        self._stream = stream
+        self._last = ""
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line and line != self._last:
+            self._stream.write(line + "\n")
+            self._last = line
+
+    def flush(self) -> None:
         self._stream.flush()
 
 
-def _value_text(name: str, value: float) -> str:
+def _in_notebook() -> bool:
+    """Whether tqdm draws a widget, not text."""
+    return tqdm is not asyncio_tqdm
+
+
+def _value_text(name: str, value: SupportsFloat) -> str:
     if name == "images_per_second":
         return f"{float(value):.1f} img/s"
     return f"{name.replace('_', ' ')} {float(value):.3g}"
-
-
-def _clock_text(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"
-
-
-def _columns(stream: TextIO) -> int:
-    try:
-        columns = os.get_terminal_size(stream.fileno()).columns
-    except (OSError, ValueError):
-        columns = 0
-    return columns or shutil.get_terminal_size().columns  # some terminals say 0

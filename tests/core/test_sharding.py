@@ -12,7 +12,7 @@ from fetal_jax.core.types import UserError
 
 PROBE = """
 import resource
-from fetal_jax import mesh
+from fetal_jax.core import sharding
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -20,7 +20,7 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 handed_back = [faults() for _ in range(2)][-1]
-mesh.keep_freed_memory()
+sharding.keep_freed_memory()
 kept = [faults() for _ in range(3)][-1]
 print(handed_back, kept)
 """
