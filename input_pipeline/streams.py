@@ -133,9 +133,21 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def batches(items: grain.MapDataset, size: int, steps: int, shard: tuple[int, int]) -> grain.MapDataset:
-    """`steps` batches of the `size` images a step, of which this process reads its share."""
+    """`steps` batches of the `size` items a step, of which this process reads its share.
+
+    A share is a contiguous part of the batch, so that the shares in the order of the processes are the batch of one
+    process: what depends on the place in a batch, as dropout does, does not depend on their number.
+    """
     index, count = shard
-    return items[: size * steps][index::count].batch(size // count)
+    mine = size // count
+
+    def place(i: int) -> int:
+        step, place_in_share = divmod(int(i), mine)
+        return step * size + index * mine + place_in_share
+
+    if count == 1:
+        return items[: size * steps].batch(size)
+    return grain.MapDataset.range(mine * steps).map(lambda i: items[place(i)]).batch(mine)
 
 
 def to_iterator(

@@ -1,21 +1,22 @@
-"""The command line: train, evaluate, predict, submit; the other commands are in the modules beside this one.
+"""The command line: evaluate, predict, submit; the other commands are in the modules beside this one.
 
 The only flags in the code base. Nothing heavy is imported before a command needs it, so that `--help` answers at once.
 """
 
 import argparse
-import contextlib
 import os
 import pathlib
-import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from fetal_jax.cli import compare as cli_compare
+from fetal_jax.cli import config as cli_config
 from fetal_jax.cli import data as cli_data
 from fetal_jax.cli import robustness as cli_robustness
+from fetal_jax.cli import train as cli_train
 from fetal_jax.cli import weights as cli_weights
+from fetal_jax.cli.workdirs import claimed
 
 PREEMPTED, INTERRUPTED = 75, 130  # beside those of core.errors, and 1 for an unexpected error, with a traceback
 
@@ -49,28 +50,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     cli_data.add(commands)
     cli_weights.add(commands)
-    _add_train(commands)
+    cli_train.add(commands)
+    cli_config.add(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_submit(commands)
     cli_robustness.add(commands)
     cli_compare.add(commands)
     return parser
-
-
-def _add_train(commands) -> None:
-    parser = commands.add_parser("train", help="run a protocol; the same workdir again resumes", allow_abbrev=False)
-    parser.add_argument("--config", required=True, help="configs/NAME.py[:key=value,...]")
-    parser.add_argument("--workdir", required=True, type=pathlib.Path)
-    parser.add_argument(
-        "--set",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="same as --config.KEY=VALUE",
-    )
-    parser.set_defaults(run=_train)
 
 
 def _add_evaluate(commands) -> None:
@@ -146,31 +133,6 @@ def _set_up() -> None:
     keep_freed_memory()
 
 
-def _train(args: argparse.Namespace) -> None:
-    from fetal_jax import train as run
-    from fetal_jax.cli.summary import lines
-    from fetal_jax.core import config
-    from fetal_jax.evaluate import Options, evaluate
-    from fetal_jax.experiment import Experiment
-    from fetal_jax.training.stages import describe
-    from fetal_jax.workdir import Workdir
-
-    settings, workdir = config.load(args.config, [tuple(pair) for pair in args.set]), Workdir(args.workdir)
-    experiment = Experiment(settings, cli_data.data_dir(args))
-    experiment.check_devices()
-    if not workdir.begun:
-        experiment.read_pretrained()  # refused before anything is written
-    with _claimed(args.workdir):
-        workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
-        print(describe(experiment.stages), experiment.describe(), sep="\n", flush=True)
-        for warning in experiment.warnings:
-            print(f"note: {warning}", flush=True)
-        with _stop_on_signal() as stop:
-            run.train(experiment, workdir, stop)
-        options = Options(experiment.settings.evaluation.tta)
-        print(*lines(evaluate(experiment, workdir, options), args.workdir), sep="\n")
-
-
 def _evaluate(args: argparse.Namespace) -> None:
     from fetal_jax.cli.summary import lines
     from fetal_jax.core import config
@@ -182,7 +144,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     workdir.check_splits(experiment.splits)
     tta = args.tta or experiment.settings.evaluation.tta
     options = Options(tta, args.postprocess, tuple(args.ensemble), args.explain)
-    with _claimed(args.workdir):
+    with claimed(args.workdir):
         print(*lines(evaluate(experiment, workdir, options), args.workdir), sep="\n")
 
 
@@ -211,36 +173,3 @@ def _submit(args: argparse.Namespace) -> None:
     models = [args.workdir, *args.ensemble]
     for line in submit(models, dataset, args.out, tta=args.tta, postprocess=args.postprocess):
         print(line)
-
-
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator:
-    """A function that says whether SIGTERM or Ctrl-C asked the process to end; a second Ctrl-C ends it at once."""
-    asked = []
-
-    def ask(number, _frame):
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _claimed(workdir: pathlib.Path) -> Iterator[None]:
-    """Holds the workdir for this process: two runs in one workdir would overwrite each other."""
-    from fetal_jax.core.atomic import locked
-    from fetal_jax.core.types import UserError
-
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / ".lock").touch()
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(locked(workdir / ".lock"))
-        except BlockingIOError:
-            raise UserError(f"workdir {workdir} is in use by another run: wait for it or choose another") from None
-        yield

@@ -62,6 +62,12 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def part() -> None:
+    """Ends the common work of the processes: what follows is done by one of them, and the others need not wait."""
+    if count() > 1:
+        jax.distributed.shutdown()
+
+
 def local(tree: Any) -> Any:
     """A replicated tree as arrays of this process's devices, for programs that the processes run by themselves."""
     if count() == 1:

@@ -39,8 +39,8 @@ def enter_stage(
 ) -> TrainState:
     """The state with which a stage begins: its networks, a fresh optimizer each, and what its method remembers.
 
-    Where the networks are those of the stage before, all go on. Else the first goes on from what that stage published
-    and the others are new.
+    The first network goes on from what the stage before published, the others from where they are; those that are not
+    there yet are new.
 
     Args:
       before: the method of the stage before; None for the first.
@@ -49,13 +49,9 @@ def enter_stage(
       key: of the stage.
       start: what the first network starts from; None: from where it is.
     """
-    names = method.networks
-    if set(names) != set(state.networks) or (before and before.published is not Method.published):
-        published = before.published(state) if before else state.networks[FIRST]
-        others = {name: state.networks[name] if name in state.networks else create(name) for name in names[1:]}
-        state = state.replace(networks={names[0]: published} | others)
-    if start is not None:
-        state = state.replace(networks=state.networks | {names[0]: start})
+    first = start if start is not None else before.published(state) if before else state.networks[FIRST]
+    name, *others = method.networks
+    networks = {name: first} | {n: state.networks[n] if n in state.networks else create(n) for n in others}
     optimizer = make_optimizer({})
-    opt_state: dict[str, Any] = {name: optimizer.init(network.params) for name, network in state.networks.items()}
-    return method.enter(state.replace(opt_state=opt_state, teachers={}, aux=()), key)
+    opt_state: dict[str, Any] = {name: optimizer.init(network.params) for name, network in networks.items()}
+    return method.enter(state.replace(networks=networks, opt_state=opt_state, teachers={}, aux=()), key)
