@@ -102,7 +102,9 @@ def _others(experiment: Experiment, workdir: Workdir, runs: Sequence[pathlib.Pat
 
 
 def _training_record(experiment: Experiment, workdir: Workdir) -> TrainingRecord:
-    history = TrainingHistory.from_lines(read_metrics(workdir.path))
+    history = TrainingHistory.from_lines(
+        read_metrics(workdir.path), {name for stage in experiment.stages for name in stage.scheduled}
+    )
     records = workdir.labelling_records(experiment.stages)
     labelling = tuple(LabellingResult.from_json(record) for record in records)
     names = [stage.name for stage in experiment.stages]

@@ -15,12 +15,11 @@ from fetal_jax.core.types import DatasetFacts, TrainState, UserError, Variables
 from fetal_jax.inference.predictor import AUTO
 from fetal_jax.inference.segmenter import InferenceConfig, Segmenter
 from fetal_jax.inference.tta import tta_transforms
-from fetal_jax.methods import make_method
 from fetal_jax.models import MODELS, build_model, options_of
 from fetal_jax.training import pseudo_labels as labellers
 from fetal_jax.training import stages
 from fetal_jax.training.optimizers import make_optimizer
-from fetal_jax.training.settings import ClassWeightSettings, RunSettings, SamplingSettings, StageSettings
+from fetal_jax.training.settings import ClassWeightSettings, RunSettings, SamplingSettings
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import FIRST, create_state, create_variables
 from fetal_jax.training.step import TrainStep, compile_train_step, make_train_step
@@ -46,12 +45,13 @@ class Experiment:
         request = Request(**dataclasses.asdict(s.split))
         self._check_numbers(request)
         options = dict(s.model)
+        if "name" not in options:
+            raise UserError(f"config key 'model.name' is missing: choose one of {', '.join(MODELS)}")
         self.pretrained = options.pop("pretrained", "")
         facts = builders.facts(s.dataset, data_dir)
         self.data = _data_spec(s, facts.dims)  # before the structures, which a config for others misnames
         facts, _ = select(facts, s.structures)
-        self.stages = tuple(self._stage(stage) for stage in s.stages)
-        stages.check_protocol(self.stages)
+        self.stages = stages.make_stages(s)
         self._check_names(facts.dims)
         n_classes = len(facts.classes)
         compute = {"precision": s.precision, "remat": s.remat}
@@ -68,27 +68,6 @@ class Experiment:
         self._check_unlabelled()
         self.mesh = meshes.make_mesh()
         meshes.check_precision(self.mesh.devices.flat[0], s.precision)
-
-    def _stage(self, s: StageSettings) -> Stage:
-        """A stage, checked by itself."""
-        name, options = s.method.get("name", ""), {key: value for key, value in s.method.items() if key != "name"}
-        return Stage(
-            name=s.name,
-            epochs=s.epochs,
-            learning_rate=s.learning_rate,
-            method=make_method(name, options, f"stages.{s.name}.method"),
-            data=s.data,
-            pseudo_labeller=s.pseudo_labeller,
-            frozen=s.frozen,
-            augment=s.augment,
-            strong=s.strong,
-            objective=s.objective,
-            loss_weights=s.loss_weights,
-            optimizer=self.settings.optimizer.name,
-            weight_decay=self.settings.optimizer.weight_decay,
-            clip=self.settings.optimizer.clip,
-            init=s.init,
-        )
 
     def _check_numbers(self, request: Request) -> None:
         s = self.settings

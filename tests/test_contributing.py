@@ -60,14 +60,77 @@ def run(project, *command):
     return done.stdout
 
 
-@pytest.mark.slow
-def test_the_dataset_of_the_example(project):
-    text = section("Add a dataset")
+def follow(project, title):
+    """Does in the copy what a section says: writes its files, changes its lines. Gives the section's text."""
+    text = section(title)
     for name, code in map(path_and_rest, blocks(text, "python")):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(code, encoding="utf-8")
-    for block in blocks(text, "diff"):
+    changes = blocks(text, "diff")
+    for block in changes:
         apply_diff(project, block)
+    assert len(changes) == 1  # one file and one line
+    return text
+
+
+METHOD = """
+import jax, numpy as np, optax, fetal_jax
+from fetal_jax.methods import METHODS, make_method
+from fetal_jax.core.types import Batch, Sample, Views
+from fetal_jax.models import build_model
+from fetal_jax.training.stages import Stage
+from fetal_jax.training.state import create_state, create_variables, enter_stage
+from fetal_jax.training.step import make_train_step
+
+method, model = make_method("frozen_teacher", {"weight": 2}), build_model("plain_unet", width=2, depth=1)
+key = jax.random.key(0)
+create = lambda name: create_variables(model, 0, (8, 8, 1), name)
+optimizer = lambda hp: optax.identity()
+state = enter_stage(create_state(create("student")), None, method, optimizer, create, key)
+x = np.random.default_rng(0).random((2, 8, 8, 1), np.float32)
+labels, weights = (x[..., 0] > 0.5).astype(np.int32), np.ones((2, 8, 8), np.float32)
+batch = Batch(Sample(x, labels, weights), Views(x, (x**2,), None, weights))
+hp = Stage("s", 1, 0.1, method, ("labelled", "unlabelled")).hyperparameters(0.5)
+step = jax.jit(make_train_step(method, {"student": model}, optimizer, objective="bce_dice"))
+state, metrics = step(state, batch, hp, key)
+assert hp["teacher_weight"] == 2.0 and metrics["agreement"] > 0
+np.testing.assert_allclose(metrics["loss"], metrics["supervised"] + 2 * metrics["agreement"], rtol=1e-5)
+"""
+
+LOSS = """
+import jax, jax.numpy as jnp, numpy as np
+from fetal_jax.losses import compose
+
+logits = jnp.array([[[[0.0], [0.0]], [[0.0], [0.0]]]])  # probability one half in all four pixels
+labels, weights = jnp.array([[[1, 0], [0, 0]]]), jnp.array([[[1.0, 1.0], [1.0, 0.0]]])
+# TP 0.5, FP 1, FN 0.5 of the three pixels that count: 1 - 0.5 / (0.5 + 0.3 + 0.35)
+np.testing.assert_allclose(compose.supervised("tversky")(logits, labels, weights), [1 - 0.5 / 1.15], rtol=1e-4)
+assert np.isfinite(jax.grad(lambda x: compose.supervised("tversky")(x, 0 * labels, weights).sum())(logits)).all()
+"""
+
+
+@pytest.mark.slow
+def test_the_method_of_the_example(project):
+    text = follow(project, "Add a method")
+    run(project, sys.executable, "-c", METHOD)
+    program, *arguments = blocks(text, "bash")[0].split()
+    assert program == "fetal-jax"
+    shown = run(project, sys.executable, "-m", "fetal_jax", *arguments)
+    assert "stages.retrain.method.name = 'frozen_teacher'" in shown
+    assert "stages.retrain.method.weight = 2" in shown
+
+
+@pytest.mark.slow
+def test_the_loss_of_the_example(project):
+    follow(project, "Add a loss")
+    run(project, sys.executable, "-c", LOSS)
+    arguments = ["config", "--config", "configs/supervised.py", "--config.stages.supervised.objective=tversky"]
+    assert "objective = 'tversky'" in run(project, sys.executable, "-m", "fetal_jax", *arguments)
+
+
+@pytest.mark.slow
+def test_the_dataset_of_the_example(project):
+    text = follow(project, "Add a dataset")
     printed = run(project, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests")
     assert "2 passed" in printed
 

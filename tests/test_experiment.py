@@ -130,10 +130,6 @@ def test_stages_are_what_the_config_says(make):
 )
 def test_a_stage_s_method_is_built_of_its_name_and_options(make, method, expected):
     settings = {"stages.retrain.method.name": method} | ({"stages": "retrain"} if method != "self_training" else {})
-    if method == "cps":  # the config's own option is another method's
-        with pytest.raises(UserError, match=r"stages\.retrain\.method\.consistency is not an option of cps"):
-            make(**settings)
-        return
     assert make(**settings).stages[-1].method == expected
 
 
@@ -179,7 +175,7 @@ def test_every_stage_draws_in_an_order_of_its_own(make):
         ({"stages.retrain.learning_rate": -1}, r"stages\.retrain\.learning_rate is -1\.0: it must be 0 or more"),
         (
             {"stages.retrain.method.name": "cpss"},
-            r"stages\.retrain\.method 'cpss' is unknown: choose one of supervised",
+            r"stages\.retrain\.method 'cpss' is unknown: choose one of cps, mean_teacher",
         ),
         (
             {"stages.retrain.method.consistenc": 1},
@@ -188,7 +184,7 @@ def test_every_stage_draws_in_an_order_of_its_own(make):
         ({"stages.retrain.method.consistency": "a"}, r"'stages\.retrain\.method\.consistency' must be of type float"),
         (
             {"stages.retrain.method.consistency": -1},
-            r"stages\.retrain\.method\.consistency is -1\.0: it must be a fini",
+            r"stages\.retrain\.method\.consistency is -1\.0: it must be a number, at least 0 and finite",
         ),
         (
             {"stages.retrain.method.name": "supervised", "stages.retrain.method.consistency": 0},
@@ -202,7 +198,7 @@ def test_every_stage_draws_in_an_order_of_its_own(make):
         ({"stages.retrain.data": "labelled"}, r"stages\.retrain\.data is \['labelled'\]: this method needs unlabelled"),
         ({"stages.decoder.data": "labelled,unlabelled"}, r"stages\.decoder\.data is .* does not use unlabelled images"),
         ({"stages.decoder.data": "unlabelled"}, r"stages\.decoder\.data is \['unlabelled'\]: choose labelled, or"),
-        ({"stages.decoder.objective": "brier"}, "objective 'brier' is unknown: choose one of dice"),
+        ({"stages.decoder.objective": "brier"}, "objective 'brier' is unknown: choose one of cross_entropy"),
         (
             {"stages.decoder.loss_weights.dise": 1},
             r"stages\.decoder\.loss_weights is 'dise': the terms of bce_dice are",
@@ -213,7 +209,7 @@ def test_every_stage_draws_in_an_order_of_its_own(make):
         ),
         ({"stages.decoder.loss_weights.dice": "a"}, r"'stages\.decoder\.loss_weights\.dice' must be a number: got 'a'"),
         ({"stages.decoder.augment": "blurry"}, r"stages\.decoder\.augment: augment 'blurry' is unknown"),
-        ({"stages.retrain.strong": "flips"}, r"stages\.retrain\.strong 'flips' makes no view of the same pixels"),
+        ({"stages.retrain.strong": "flips"}, r"stages\.retrain\.strong: augment 'flips' cannot be a strong view"),
         ({"optimizer.name": "adamw"}, r"optimizer\.name 'adamw' is unknown: choose one of adam, sgd"),
         ({"optimizer.clip": 0}, "clip is 0.0: it must be above 0"),
         ({"pseudo_labels.threshold": 1}, r"pseudo_labels\.threshold is 1\.0: it must lie between 0 and 1"),

@@ -3,7 +3,6 @@
 import argparse
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
 
 def add(commands) -> None:
@@ -35,14 +34,15 @@ def overrides(args: argparse.Namespace) -> list[tuple[str, str]]:
 def _config(args: argparse.Namespace) -> None:
     from fetal_jax.core import config, settings
     from fetal_jax.training.settings import RunSettings
+    from fetal_jax.training.stages import make_stages
 
     values = config.load(args.config, overrides(args))
-    settings.from_dict(RunSettings, values)  # refused as training would refuse it
+    make_stages(settings.from_dict(RunSettings, values))  # refused as training would refuse it
     if args.sweep:
         print(*_commands(args), sep="\n")
         return
     documentation = dict(settings.documented(RunSettings))
-    for key, value in _leaves(values):
+    for key, value in config.leaves(values):
         doc = documentation.get(_generic(key), "")
         print(f"{key} = {value!r}" + (f"  # {doc}" if doc else ""))
 
@@ -57,18 +57,6 @@ def _commands(args: argparse.Namespace) -> Iterator[str]:
         yield shlex.join(
             ["fetal-jax", "train", "--config", args.config, *words, "--workdir", f"runs/sweep/{number:03d}"]
         )
-
-
-def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; stages go by their names."""
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}{key}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for entry in value:
-                yield from _leaves(entry, f"{path}{key}.{entry['name']}.")
-        else:
-            yield path + key, value
 
 
 def _generic(key: str) -> str:

@@ -58,7 +58,10 @@ def load(spec: str, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]
         raise UserError(f"config {path}: get_config() must return a ConfigDict, not {type(config).__name__}")
     values = _copied(config)
     given = [(key, value) for key, value in values.pop(OVERRIDES, ())]
-    return _call(path, _resolved, values, [*given, *((key, _Text(text)) for key, text in overrides)])
+    typed = [(key, _Text(text)) for key, text in overrides]
+    # The name of a network or method first: it clears the options of the one before.
+    ordered = [*sorted(given, key=lambda each: not _is_name(each[0])), *sorted(typed, key=lambda e: not _is_name(e[0]))]
+    return _call(path, _resolved, values, ordered)
 
 
 def sweep(spec: str) -> list[list[tuple[str, str]]]:
@@ -112,6 +115,9 @@ def _resolved(values: dict[str, Any], overrides: list[tuple[str, Any]]) -> dict[
     resolver = _Resolver(values, waiting)
     for name in values:
         resolver(name)
+    for key, value in leaves(values):
+        if isinstance(value, Follows):
+            raise UserError(f"config key {key!r} follows from others inside a group: let the whole group follow")
     return json.loads(json.dumps(values))  # tuples become lists: what is run equals what is read back from disk
 
 
@@ -178,10 +184,16 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
         raise UserError(f"config key {key!r} is a group: set one of {', '.join(f'{key}.{k}' for k in old)}")
     if isinstance(old, list | tuple) and old and isinstance(old[0], dict):
         node[last] = _selected(old, key, value)
-    elif isinstance(value, _Text):
-        node[last] = _parse(key, value, old) if last in node else _literal(value)
     else:
-        node[last] = value
+        if _is_name(key) and value != old:
+            node.clear()  # the options of another network or method are not its
+        typed = isinstance(value, _Text)
+        node[last] = (_literal(value) if old is None else _parse(key, value, old)) if typed else value
+
+
+def _is_name(key: str) -> bool:
+    """Whether the key names what the other keys of its group are options of."""
+    return key.split(".")[-2:] in (["model", "name"], ["method", "name"])
 
 
 def _child(values: dict[str, Any], node: Any, part: str, key: str) -> Any:
@@ -206,20 +218,20 @@ def _selected(entries: Sequence[dict[str, Any]], key: str, value: Any) -> list[d
     return [by_name[name] for name in names]
 
 
-def _leaves(values: dict[str, Any], path: str = "") -> Iterator[str]:
-    """The dotted keys of nested settings; the entries of a list of stages go by their names."""
+def leaves(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys of nested settings and their values; the entries of a list of stages go by their names."""
     for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{path}{key}.")
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{path}{key}.")
         elif isinstance(value, list | tuple) and value and isinstance(value[0], dict):
             for index, entry in enumerate(value):
-                yield from _leaves(entry, f"{path}{key}.{entry.get('name', index)}.")
+                yield from leaves(entry, f"{path}{key}.{entry.get('name', index)}.")
         else:
-            yield path + key
+            yield path + key, value
 
 
 def _suggestion(values: dict[str, Any], key: str) -> str:
-    known = list(_leaves(values))
+    known = [key for key, _ in leaves(values)]
     close = difflib.get_close_matches(key, known, n=1)
     return f": did you mean {close[0]!r}?" if close else f": known keys are {', '.join(known)}"
 

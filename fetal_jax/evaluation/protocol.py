@@ -5,10 +5,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-LOSSES = ("loss", "supervised", "consistency")
+NO_LOSS = ("kind", "step", "stage", "epoch", "update_norm")  # what else a line of training says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class StageResult:
 
     @property
     def used_pool(self) -> bool:
-        """Whether it drew on the pool: a stage whose labelling kept nothing went on with the labelled images alone."""
+        """Whether it drew unlabelled images: where the labelling kept nothing, the stage went on without."""
         return self.uses_pool and (self.labelling is None or self.labelling.n_kept > 0)
 
 
@@ -80,13 +80,13 @@ class TrainingHistory:
     """The scalars of a run."""
 
     stage_starts: Mapping[str, int]  # first step with a scalar, by stage, in order
-    losses: Mapping[str, TrainingCurve]  # those of LOSSES that were ever other than 0
+    losses: Mapping[str, TrainingCurve]  # the loss and its terms, those that were ever other than 0
     validation_dice: TrainingCurve | None
     seconds: Mapping[str, float]  # by stage that has ended
 
     @classmethod
-    def from_lines(cls, lines: Sequence[Mapping[str, Any]]) -> "TrainingHistory":
-        """From the lines of `metrics.jsonl`."""
+    def from_lines(cls, lines: Sequence[Mapping[str, Any]], scheduled: Collection[str] = ()) -> "TrainingHistory":
+        """From the lines of `metrics.jsonl`. `scheduled` names the hyper-parameters in them: they are not losses."""
         train = [line for line in lines if line["kind"] == "train"]
         validation = [line for line in lines if line["kind"] == "validation"]
         starts: dict[str, int] = {}
@@ -94,7 +94,8 @@ class TrainingHistory:
             step = line["step"]
             starts[line["stage"]] = min(step, starts[line["stage"]]) if line["stage"] in starts else step
         order = dict.fromkeys(line["stage"] for line in lines if line["kind"] in ("train", "validation"))
-        losses = {name: _curve(train, name) for name in LOSSES}
+        names = dict.fromkeys(name for line in train for name in line if name not in (*NO_LOSS, *scheduled))
+        losses = {name: _curve(train, name) for name in names}
         ends = [line for line in lines if line["kind"] == "stage" and line["event"] == "end"]
         return cls(
             stage_starts={name: starts[name] for name in order},

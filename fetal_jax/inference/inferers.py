@@ -5,7 +5,7 @@ An inferer has `n_inputs`, gives the network's `inputs()`, and maps as many outp
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8, UInt16
@@ -17,6 +17,7 @@ from input_pipeline.sliding_window import Shape, crop, stitch, tiles
 OVERLAP = 0.5  # of neighbouring patches, as a share of a side
 
 
+@runtime_checkable
 class Inferer(Protocol):
     """The inputs of one image, and the way back."""
 

@@ -6,30 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fetal_jax.core import logits as classes
 from fetal_jax.core.types import UserError
-from fetal_jax.losses.cross_entropy import cross_entropy, focal
-from fetal_jax.losses.overlap import dice_loss
+from fetal_jax.losses.terms import TERMS
 
 Loss = Callable[[Float[Array, "b *space c"], Int[Array, " b *space"], Float[Array, " b *space"]], Float[Array, " b"]]
 
 DICE_SHARE, FOCAL_SHARE = 0.4, 0.2  # alpha and beta of Eq. 3.5; trans-thalamic thesis, section 1.3
 
 
-def foreground_dice(logits, labels, weights, class_weights=None):
-    """Dice loss over the foreground classes."""
-    probs = classes.foreground(classes.probabilities(logits))
-    target = classes.foreground_one_hot(labels, logits.shape[-1])
-    return dice_loss(probs, target, weights, None if class_weights is None else class_weights[1:])
-
-
-# Losses of each image by name. To add one, write it as these are written and add a row; it is then an objective, too.
-TERMS: dict[str, Callable] = {
-    "dice": foreground_dice,
-    "cross_entropy": cross_entropy,
-    "focal": focal,
-}
-# Objectives by name: the terms that are added up, and how much each counts. A term by itself is one, too.
+# Objectives by name: the terms that are added up, and how much each counts. A term by itself is one, too; its file is
+# a line in the list of fetal_jax/losses/__init__.py.
 OBJECTIVES: dict[str, dict[str, float]] = {term: {term: 1.0} for term in TERMS} | {
     # The hybrid of the abstract of SS_CASE_UNet.
     "bce_dice": {"cross_entropy": 1.0, "dice": 1.0},

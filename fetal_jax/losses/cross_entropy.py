@@ -4,9 +4,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from fetal_jax.losses.terms import term
+
 FOCUS = 2.0  # gamma; Lin et al. 2017, Table 1b
 
 
+@term("cross_entropy")
 def cross_entropy(
     logits: Float[Array, "b *space c"],
     labels: Int[Array, " b *space"],
@@ -21,6 +24,7 @@ def cross_entropy(
     return _mean(_entropies(logits, labels), labels, weights, class_weights)
 
 
+@term("focal")
 def focal(
     logits: Float[Array, "b *space c"],
     labels: Int[Array, " b *space"],

@@ -3,6 +3,9 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fetal_jax.core import logits as classes
+from fetal_jax.losses.terms import term
+
 SMOOTH = 1e-5  # keeps value and gradient finite where a class is absent from label and prediction
 
 
@@ -26,3 +29,11 @@ def dice_loss(
     if class_weights is None:
         return jnp.mean(losses, axis=-1)
     return losses @ class_weights / jnp.sum(class_weights)
+
+
+@term("dice")
+def foreground_dice(logits, labels, weights, class_weights=None):
+    """Dice loss over the foreground classes."""
+    probs = classes.foreground(classes.probabilities(logits))
+    target = classes.foreground_one_hot(labels, logits.shape[-1])
+    return dice_loss(probs, target, weights, None if class_weights is None else class_weights[1:])

@@ -1,40 +1,13 @@
-"""Training methods by name: what a stage minimises. A method is one file here and one row of METHODS."""
+"""Training methods by name: what a stage minimises. A method is a file of this package and a line below."""
 
-import dataclasses
-import difflib
-import math
-from collections.abc import Mapping
-
-from fetal_jax.core.types import UserError
+from fetal_jax.methods import (  # noqa: F401 (each of them registers its method)
+    cps,
+    mean_teacher,
+    self_training,
+    supervised,
+)
 from fetal_jax.methods.base import Method
 from fetal_jax.methods.context import Context
-from fetal_jax.methods.cps import CrossPseudoSupervision
-from fetal_jax.methods.mean_teacher import MeanTeacher
-from fetal_jax.methods.self_training import SelfTraining
-from fetal_jax.methods.supervised import Supervised
+from fetal_jax.methods.registry import METHODS, make_method, register
 
-__all__ = ["METHODS", "Context", "Method", "make_method"]
-
-METHODS: dict[str, type[Method]] = {
-    "supervised": Supervised,
-    "self_training": SelfTraining,
-    "mean_teacher": MeanTeacher,
-    "cps": CrossPseudoSupervision,
-}
-
-
-def make_method(name: str, options: Mapping[str, float], key: str = "method") -> Method:
-    """The method `name` with its options. Raises UserError, under the config key `key`, for what it does not take."""
-    if name not in METHODS:
-        raise UserError(f"{key} {name!r} is unknown: choose one of {', '.join(METHODS)}")
-    fields = {field.name: field for field in dataclasses.fields(METHODS[name])}
-    for option, value in options.items():
-        if option not in fields:
-            close = difflib.get_close_matches(option, fields, n=1)
-            choices = f"did you mean {close[0]!r}?" if close else f"its options are {', '.join(fields) or 'none'}"
-            raise UserError(f"{key}.{option} is not an option of {name}: {choices}")
-        below = fields[option].metadata["below"]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < below:
-            limit = f"below {below:g}" if below < math.inf else "finite"
-            raise UserError(f"{key}.{option} is {value!r}: it must be a number, at least 0 and {limit}")
-    return METHODS[name](**{option: float(value) for option, value in options.items()})
+__all__ = ["METHODS", "Context", "Method", "make_method", "register"]

@@ -6,8 +6,10 @@ from fetal_jax.losses.compose import masked_mean
 from fetal_jax.losses.cross_entropy import cross_entropy
 from fetal_jax.methods.base import Method, linear_ramp, option
 from fetal_jax.methods.context import hard_labels
+from fetal_jax.methods.registry import register
 
 
+@register("cps")
 @dataclasses.dataclass(frozen=True)
 class CrossPseudoSupervision(Method):
     """L = sum over both networks of L_supervised + lambda CE(own logits, most probable class of the other).

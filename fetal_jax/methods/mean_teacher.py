@@ -7,8 +7,10 @@ import jax.numpy as jnp
 from fetal_jax.losses.consistency import masked_mse
 from fetal_jax.methods.base import Method, constant, copied, linear_ramp, moving_average, option
 from fetal_jax.methods.context import probabilities
+from fetal_jax.methods.registry import register
 
 
+@register("mean_teacher")
 @dataclasses.dataclass(frozen=True)
 class MeanTeacher(Method):
     """L = L_supervised + lambda MSE(student of the strong view, teacher of the weak view).

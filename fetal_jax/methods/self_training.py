@@ -10,8 +10,10 @@ from fetal_jax.core.types import Batch
 from fetal_jax.losses import consistency
 from fetal_jax.methods.base import Method, Metrics, Schedule, option
 from fetal_jax.methods.context import Context
+from fetal_jax.methods.registry import register
 
 
+@register("self_training")
 @dataclasses.dataclass(frozen=True)
 class SelfTraining(Method):
     """L = L_supervised + lambda L_consistency (Eq. 13); lambda is ramped up to `consistency` over the stage.

@@ -7,8 +7,10 @@ import jax
 from fetal_jax.core.types import Batch
 from fetal_jax.methods.base import Method, Metrics
 from fetal_jax.methods.context import Context
+from fetal_jax.methods.registry import register
 
 
+@register("supervised")
 @dataclasses.dataclass(frozen=True)
 class Supervised(Method):
     """L = L_supervised."""

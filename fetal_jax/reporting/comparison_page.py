@@ -63,9 +63,14 @@ def _about(run: Run, baseline: Run) -> dict[str, str]:
 
 
 def _setting(config: dict[str, Any], key: str) -> str:
+    """A setting as text; a list of stages by their names."""
     value: Any = config
     for part in key.split("."):
+        if isinstance(value, list):
+            value = {stage["name"]: stage for stage in value}
         value = value[part] if isinstance(value, dict) and part in value else text.DASH
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return ", ".join(stage["name"] for stage in value)
     return str(value)
 
 

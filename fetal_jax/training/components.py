@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -15,6 +15,7 @@ from fetal_jax.training.state import enter_stage
 from fetal_jax.training.step import TrainStep
 
 
+@runtime_checkable
 class Data(Protocol):
     """What a stage draws from: see input_pipeline.streams.Stream."""
 

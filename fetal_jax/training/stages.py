@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from fetal_jax.core.types import UserError
 from fetal_jax.losses import compose
-from fetal_jax.methods import Method
+from fetal_jax.methods import Method, make_method
 from fetal_jax.training.schedules import cosine
+from fetal_jax.training.settings import OptimizerSettings, RunSettings, StageSettings
 
 DATA = ("labelled", "unlabelled")
 
@@ -85,6 +86,36 @@ class Stage:
             **{compose.weight_key(term): weight for term, weight in weights.items()},
             **{name: schedule(progress) for name, schedule in self.method.schedules().items()},
         }
+
+
+def make_stages(settings: RunSettings) -> tuple[Stage, ...]:
+    """The protocol of a run. Raises UserError naming the config key that is wrong."""
+    stages = tuple(_make_stage(stage, settings.optimizer) for stage in settings.stages)
+    check_protocol(stages)
+    return stages
+
+
+def _make_stage(s: StageSettings, optimizer: OptimizerSettings) -> Stage:
+    options = {key: value for key, value in s.method.items() if key != "name"}
+    if "name" not in s.method:
+        raise UserError(f"config key 'stages.{s.name}.method.name' is missing: name a training method")
+    return Stage(
+        name=s.name,
+        epochs=s.epochs,
+        learning_rate=s.learning_rate,
+        method=make_method(s.method["name"], options, f"stages.{s.name}.method"),
+        data=s.data,
+        pseudo_labeller=s.pseudo_labeller,
+        frozen=s.frozen,
+        augment=s.augment,
+        strong=s.strong,
+        objective=s.objective,
+        loss_weights=s.loss_weights,
+        optimizer=optimizer.name,
+        weight_decay=optimizer.weight_decay,
+        clip=optimizer.clip,
+        init=s.init,
+    )
 
 
 def check_protocol(stages: Sequence[Stage]) -> None:

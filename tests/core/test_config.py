@@ -432,3 +432,33 @@ def test_a_write_that_fails_leaves_no_config(path, tmp_path, monkeypatch):
         config.write_or_compare(config.load(str(path)), tmp_path / "run")
     with pytest.raises(UserError, match=r"run is not a workdir \(no config\.json\)"):
         config.read(tmp_path / "run")
+
+
+def test_another_network_or_method_does_not_keep_the_options_of_the_one_before():
+    overrides = [
+        ("model.width", "8"),
+        ("model.name", "plain_unet"),
+        ("stages.retrain.method.weight", "2"),
+        ("stages.retrain.method.name", "cps"),
+    ]
+    settings = config.load("configs/ss_case_unet.py", overrides)
+    assert settings["model"] == {"name": "plain_unet", "width": 8}
+    assert settings["stages"][2]["method"] == {"name": "cps", "weight": 2}
+    same = config.load("configs/ss_case_unet.py", [("stages.retrain.method.name", "self_training")])
+    assert same["stages"][2]["method"] == {"name": "self_training", "consistency": 1.0}
+
+
+def test_the_quickstart_without_a_pool_has_no_stage_for_it():
+    settings = config.load("configs/quickstart.py", [("split.unlabelled", "0")])
+    assert [(stage["name"], stage["epochs"]) for stage in settings["stages"]] == [("decoder", 1), ("fine_tune", 24)]
+    assert settings["unlabelled_per_batch"] == 0
+
+
+def test_a_value_inside_a_group_cannot_follow(tmp_path):
+    path = tmp_path / "nested.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\nfrom fetal_jax.core.config import follows\n\n"
+        "def get_config(argument=''):\n    return ConfigDict({'a': {'b': follows(lambda c: 1)}}, type_safe=False)\n"
+    )
+    with pytest.raises(UserError, match=r"'a\.b' follows from others inside a group: let the whole group follow"):
+        config.load(str(path))

@@ -142,11 +142,11 @@ def test_the_networks_own_error_is_no_anomaly():
 
 
 def test_the_gate_is_as_wide_as_validation_images_ask_where_there_are_enough():
-    before = fitted(None).gate
-    wide = fitted(validated(0, statistics={"grey": 1.0})).gate
+    before = fitted(None).ood
+    wide = fitted(validated(0, statistics={"grey": 1.0})).ood
     assert wide == before.calibrated([{"grey": 1.0}] * 20)
     assert wide.threshold > before.threshold
-    assert fitted(validated(0, n=10, statistics={"grey": 1.0})).gate == before
+    assert fitted(validated(0, n=10, statistics={"grey": 1.0})).ood == before
 
 
 def test_validation_images_that_are_not_normal_teach_nothing_of_normals():

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from input_pipeline.dataset import Dataset, NetImages
-from input_pipeline.streams import STRONG, PseudoLabels, Stream
+from input_pipeline.streams import PseudoLabels, Stream
+
+# Augmentations that leave every pixel in its place.
+STRONG = ("perturb", "none", "speckle", "shadow", "gain_curve", "depth_attenuation", "gamma(0.4)|speckle(0.3)")
 
 SIZE = 32
 N_LABELLED, N_POOL = 10, 9

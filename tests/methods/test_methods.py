@@ -210,7 +210,7 @@ def test_ramps_and_averages():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("mean_techer", {}, r"method 'mean_techer' is unknown: choose one of supervised, self_training, mean_teacher"),
+        ("mean_techer", {}, r"method 'mean_techer' is unknown: choose one of cps, mean_teacher, self_training, superv"),
         ("mean_teacher", {"decy": 0.9}, r"method\.decy is not an option of mean_teacher: did you mean 'decay'\?"),
         ("supervised", {"decay": 0.9}, r"method\.decay is not an option of supervised: its options are none"),
         ("mean_teacher", {"decay": 1.0}, r"method\.decay is 1\.0: it must be a number, at least 0 and below 1"),

@@ -101,12 +101,18 @@ def test_nothing_is_explained_unasked_or_of_volumes(explained):
     assert explained == []
 
 
+class Unlabelled:
+    """Items whose images show their number."""
+
+    def picture(self, i, labels):
+        return np.full((SIDE, SIDE), i, np.uint8), labels
+
+
 def test_kept_and_dropped_pseudo_labels_are_shown():
     kept = (True, False, True, True, True, False)
     facts = tuple(PseudoLabelFacts(f"P{i}", f"s{i}", k, "kept" if k else "small", 9, 0.9) for i, k in enumerate(kept))
-    pool = [{"image": np.full((SIDE, SIDE, 1), i, np.uint8)} for i in range(6)]
-    labels = np.stack([np.full((SIDE, SIDE), i % 2, np.uint8) for i in range(6)])
-    shown = gallery.pseudo_label_gallery(LabellingResult("retrain", "naive", {}, 6, 4, facts), pool, labels)
+    labels = [np.full((SIDE, SIDE), i % 2, np.uint8) for i in range(6)]
+    shown = gallery.pseudo_label_gallery(LabellingResult("retrain", "naive", {}, 6, 4, facts), Unlabelled(), labels)
     assert [(each.title, each.name) for each in shown] == [
         ("kept", "P0"),
         ("kept", "P2"),

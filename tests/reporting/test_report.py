@@ -345,7 +345,7 @@ def test_a_labelling_that_kept_nothing_is_told_loudly(report, write):
     assert "No pseudo-label was kept: stage retrain went on supervised" in page.text
     assert '<h3 class="loud">Before retrain: kept 0 of 4 images</h3>' in html
     assert '<li class="label empty">' in html
-    assert "images: labelled and pool" not in page.text  # whatever the config wanted
+    assert "images: labelled and unlabelled" not in page.text  # whatever the config wanted
     assert "All stages, no pseudo-label kept" in page.text
     assert "Semi-supervised, all stages" not in page.text
 

@@ -58,7 +58,7 @@ def test_a_protocol_is_told_in_one_line():
         ({"learning_rate": float("inf")}, r"stages\.fine_tune\.learning_rate is inf"),
         ({"weight_decay": float("nan")}, r"stages\.fine_tune\.weight_decay is nan"),
         ({"clip": 0.0}, r"stages\.fine_tune\.clip is 0\.0: it must be above 0"),
-        ({"objective": "dise"}, r"objective 'dise' is unknown: choose one of dice"),
+        ({"objective": "dise"}, r"objective 'dise' is unknown: choose one of cross_entropy, focal, dice"),
         ({"loss_weights": {"focal": 1.0}}, r"loss_weights is 'focal': the terms of bce_dice are cross_entropy, dice"),
         ({"loss_weights": {"dice": -1.0}}, r"stages\.fine_tune\.loss_weights\.dice is -1\.0"),
         ({"data": ("unlabelled",)}, r"stages\.fine_tune\.data is \['unlabelled'\]: choose labelled, or labelled,unl"),
