@@ -1,8 +1,8 @@
 """Mean Teacher (Tarvainen & Valpola, NeurIPS 2017): agree with the moving average of one's own weights.
 
-L = L_supervised + lambda MSE(student of the strong view, teacher of the weak view). The teacher has averaged parameters and
-statistics, in evaluation mode; its decay at update t is min(1 - 1 / (t + 1), `decay`). lambda is 0 until the share
-`burn_in` of the stage, and `consistency` from twice that on.
+L = L_supervised + lambda MSE(student of the strong view, teacher of the weak view). The teacher has averaged parameters
+and statistics and is in evaluation mode; its decay at update t is min(1 - 1 / (t + 1), `decay`). lambda is 0 until the
+share `burn_in` of the stage, and `consistency` from twice that on.
 """
 
 import dataclasses
