@@ -264,7 +264,7 @@ def test_what_only_images_can_do_is_refused(whole, infants, capsys):
     [
         (
             {"stages.supervised.augment": "geometric"},
-            "augment is 'geometric': on volumes it can be 'none' or 'flips' only",
+            "augment: augment 'geometric' is for images: on volumes it can be 'none' or 'flips' only",
         ),
         (
             {"stages.supervised.strong": "speckle"},

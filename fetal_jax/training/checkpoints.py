@@ -89,7 +89,8 @@ def _manager(directory: pathlib.Path) -> ocp.CheckpointManager:
 def _save(manager: ocp.CheckpointManager, step: int, state: Any, progress: dict[str, Any]) -> None:
     if manager.latest_step() == step:  # a run that was killed between two saves comes by here again, with the same bits
         return
-    _check_space(manager.directory, state)
+    directory = pathlib.Path(os.fspath(manager.directory))  # Orbax has a kind of path of its own
+    _check_space(directory, state)
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
     try:
         with _stderr_put_away():
@@ -98,9 +99,9 @@ def _save(manager: ocp.CheckpointManager, step: int, state: Any, progress: dict[
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) and "writ" not in str(error):  # tensorstore's word for a failed write
             raise
-        for partial in pathlib.Path(manager.directory).glob("*.orbax-checkpoint-tmp*"):
+        for partial in directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(_remedy(manager.directory, str(error).splitlines()[0][:200])) from error
+        raise CheckpointError(_remedy(directory, str(error).splitlines()[0][:200])) from error
 
 
 @contextlib.contextmanager

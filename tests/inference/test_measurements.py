@@ -107,7 +107,7 @@ def test_an_anomaly_is_scored_at_its_age(brain_card, by_age):
 
 
 def test_an_image_unlike_the_training_is_not_scored(brain_card, by_age):
-    shut = dataclasses.replace(by_age, gate=open_gate(0.01))
+    shut = dataclasses.replace(by_age, ood=open_gate(0.01))
     row = measured(brain_card, brain(22, 3), reference=AnomalyReference(shut, 21.0))
     assert (row["anomaly_score"], row["anomaly_p"]) == ("", "")
     assert row["anomaly"].startswith("not scored: the image is unlike the training images")

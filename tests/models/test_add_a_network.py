@@ -20,7 +20,7 @@ import test_contract
 import fetal_jax
 from fetal_jax.core.types import DatasetFacts, Variables
 from fetal_jax.evaluation import explain
-from fetal_jax.inference.segmenter import ModelCard
+from fetal_jax.inference.segmenter import InferenceConfig
 from fetal_jax.models import MODELS, build_model, options_of
 
 assert fetal_jax.__file__.startswith(os.getcwd())
@@ -40,7 +40,7 @@ test_contract.test_logits_have_the_size_of_any_image("tiny_net", (37, 53), 3, 4)
 settings = {"name": "tiny_net", "num_classes": 2, "width": 4}
 facts = DatasetFacts("d", "D", ("background", "spot"), ((0, 0, 0), (255, 0, 0)), "", "", "")
 variables = build_model(**settings).init(jax.random.key(0), np.zeros((1, 16, 16, 1), np.float32), train=False)
-card = ModelCard(settings, 16, 0, facts, "0" * 64, "supervised")
+card = InferenceConfig(settings, 16, 0, facts, "0" * 64, "supervised")
 explainer = explain.Explainer(card, Variables(variables["params"], {}))
 found = explainer(np.random.default_rng(0).integers(0, 256, (20, 24, 1), np.uint8))
 assert list(found.maps) == ["occlusion"] and found.maps["occlusion"].shape == (20, 24)

@@ -135,7 +135,7 @@ def test_attention_resunet_with_open_gates_is_resunet():
     image, options = noise(1, 8, 12, 1), {"width": 4, "depth": 2, "down": "stride", "preactivate": True}
     gated, bare = (build_model(name, **options) for name in ("attention_resunet", "resunet"))
     variables = random_variables(gated, image)
-    before, _, _ = run(gated, variables, image)
+    before = np.array(run(gated, variables, image)[0])  # computed before the weights are changed where they lie
     for level in (1, 2):
         variables.params["decoder"][f"gate{level}"]["psi"]["bn"]["bias"][:] = 100.0  # sigmoid(100) = 1
     opened, _, _ = run(gated, variables, image)

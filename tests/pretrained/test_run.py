@@ -20,9 +20,10 @@ def test_the_encoder_starts_from_the_file_and_the_decoder_at_random(files, data_
     settings = SPLIT | {"model.pretrained": str(files / "keras.npz")}
     state = Experiment(config.load(SPEC, list(settings.items())), data_dir).initial_state()
     params, batch_stats = pretrained.load(files / "keras.npz", "efficientnet_b0", 1)
-    jax.tree.map(np.testing.assert_array_equal, state.params["encoder"], params)
-    jax.tree.map(np.testing.assert_array_equal, state.batch_stats["encoder"], batch_stats)
-    assert float(state.params["decoder"]["up1"]["conv1"]["kernel"].std()) > 0
+    student = state.networks["student"]
+    jax.tree.map(np.testing.assert_array_equal, student.params["encoder"], params)
+    jax.tree.map(np.testing.assert_array_equal, student.batch_stats["encoder"], batch_stats)
+    assert float(student.params["decoder"]["up1"]["conv1"]["kernel"].std()) > 0
 
 
 @pytest.mark.parametrize(
