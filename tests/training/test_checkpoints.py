@@ -11,10 +11,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from fetal_jax.core.types import Variables
+from fetal_jax.core.types import TrainState, Variables
 from fetal_jax.training import checkpoints as checkpoint
 from fetal_jax.training.checkpoints import CheckpointError, Checkpoints
-from fetal_jax.training.state import TrainState
 
 PROGRESS = {"stage": 1, "step": 3, "data": {"next_index": 12}, "best": 0.25, "seconds": {"decoder": 1.5}}
 
@@ -24,7 +23,12 @@ def make_state(step=3, teacher=False):
     kernel = jnp.asarray(values.random((3, 4), np.float32))
     student = Variables({"encoder": {"kernel": kernel}}, {"encoder": {"mean": jnp.arange(4.0)}})
     moments = (jnp.int32(step), {"encoder": {"kernel": kernel / 3}})
-    return TrainState(jnp.int32(step), student.params, student.batch_stats, moments, student if teacher else None)
+    teachers, aux = ({"teacher": student}, jnp.float32(step)) if teacher else ({}, ())
+    return TrainState(jnp.int32(step), {"student": student}, teachers, {"student": moments}, aux)
+
+
+def network(state):
+    return state.networks["student"]
 
 
 def shapes(tree):
@@ -51,7 +55,7 @@ def checkpoints(tmp_path):
 def test_every_bundle_says_of_which_split_it_is_and_another_one_is_refused(tmp_path):
     mine = Checkpoints(tmp_path, {"split": "a" * 64})
     mine.save_latest(3, make_state(), PROGRESS)
-    mine.save_best(2, make_state().student, {"stage": "decoder"})
+    mine.save_best(2, network(make_state()), {"stage": "decoder"})
     for name in ("latest", "best"):
         (text,) = (tmp_path / "checkpoints" / name).glob("*/progress/metadata")
         assert json.loads(text.read_text())["origin"] == {"split": "a" * 64}
@@ -65,14 +69,14 @@ def test_every_bundle_says_of_which_split_it_is_and_another_one_is_refused(tmp_p
 def test_state_and_progress_come_back_in_another_process(checkpoints, tmp_path, teacher):
     state = make_state(teacher=teacher)
     checkpoints.save_latest(3, state, PROGRESS)
-    checkpoints.save_best(2, state.student, {"stage": "decoder", "dice": 0.25})
+    checkpoints.save_best(2, network(state), {"stage": "decoder", "dice": 0.25})
     again = Checkpoints(tmp_path)
     assert again.latest_step == 3
     assert again.latest_progress() == PROGRESS
     whole = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=whole), shapes(state))
     assert_same(again.restore_latest(template), state)
-    assert_same(again.restore_best(state.student), state.student)
+    assert_same(again.restore_best(network(state)), network(state))
     again.close()
 
 
@@ -84,12 +88,12 @@ def test_a_new_workdir_has_no_progress(checkpoints):
 def test_only_the_last_bundle_is_kept(checkpoints, tmp_path):
     for step in (1, 2, 5):
         checkpoints.save_latest(step, make_state(step), PROGRESS | {"step": step})
-        checkpoints.save_best(step, make_state(step).student, {})
+        checkpoints.save_best(step, network(make_state(step)), {})
     assert folders(tmp_path) == ["5"]
     assert folders(tmp_path, "best") == ["5"]
     assert checkpoints.latest_progress()["step"] == 5
     assert_same(checkpoints.restore_latest(make_state()), make_state(5))
-    assert_same(checkpoints.restore_best(make_state().student), make_state(5).student)
+    assert_same(checkpoints.restore_best(network(make_state())), network(make_state(5)))
 
 
 def test_a_step_that_is_saved_is_not_written_again(checkpoints):
