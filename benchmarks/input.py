@@ -26,8 +26,8 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).parents[1])  # a script finds its neighbours as a module does
 
 from benchmarks.side_by_side import Side, interleaved, pin, ratio, worker
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
-from fetal_jax.workdir import write_json
 from input_pipeline.dataset import Dataset, NetImages, default_data_dir
 from input_pipeline.patch_stream import PatchStream, Volumes
 from input_pipeline.streams import Stream
@@ -170,7 +170,7 @@ def main() -> None:
         result["patches"] = report_patches(args)
     if args.json:
         settings = {key: str(v) if isinstance(v, pathlib.Path) else v for key, v in vars(args).items()}
-        write_json(args.json, {"settings": settings, "cores": cores, **result})
+        write_json(args.json, {"settings": settings, "cores": cores, **result}, format=1)
 
 
 if __name__ == "__main__":

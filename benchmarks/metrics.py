@@ -29,9 +29,9 @@ if not __package__:
 from benchmarks import round_server
 from benchmarks.metrics_peer import CASES, masks
 from benchmarks.side_by_side import ROOT, Ask, Side, interleaved, pin, ratio, worker
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
 from fetal_jax.metrics.surface import surface
-from fetal_jax.workdir import write_json
 
 PARITY = pathlib.Path(".venv-parity/bin/python")  # what `make parity` makes
 SPACING_MM = (0.15, 0.15)
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.json:
         settings = {key: str(v) if isinstance(v, pathlib.Path) else v for key, v in vars(args).items()}
         facts = {"settings": settings, "machine": machine(), "cores": cores, "load": load}
-        write_json(args.json, facts | {"rows": rows})
+        write_json(args.json, facts | {"rows": rows}, format=1)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from fetal_jax.anomaly.mismatch import mismatch_score
 from fetal_jax.anomaly.ood import image_statistics
 from fetal_jax.cli import main as cli
 from fetal_jax.core.errors import exit_code
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
 from fetal_jax.inference.segmenter import Segmenter, load
-from fetal_jax.workdir import Workdir, write_json
+from fetal_jax.workdir import Workdir
 from input_pipeline.dataset import Dataset, default_data_dir
 from input_pipeline.splits import Splits
 
@@ -134,7 +135,7 @@ def work(workdir: pathlib.Path) -> None:
     harmed = {"harmed_refused": refusals(detector, segmenter, list(first.values()))}
     found = result(detector, normative_model(training), test) | harmed
     detector.save(workdir / "anomaly_detector.json")
-    write_json(workdir / "anomaly.json", found)
+    write_json(workdir / "anomaly.json", found, format=1)
     show(found)
 
 

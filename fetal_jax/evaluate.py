@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fetal_jax.core import config as configs
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation import findings, normative, robustness
 from fetal_jax.evaluation.inference import InferenceResult, run_inference, scores_result
@@ -25,7 +26,7 @@ from fetal_jax.inference.segmenter import Segmenter
 from fetal_jax.reporting import gallery
 from fetal_jax.reporting.report import PseudoLabelsResult, Report, write_report
 from fetal_jax.training.metric_writer import read_metrics
-from fetal_jax.workdir import Workdir, write_json
+from fetal_jax.workdir import Workdir
 from input_pipeline import augment
 from input_pipeline.splits import Splits
 
@@ -58,10 +59,11 @@ def evaluate(experiment: Experiment, workdir: Workdir, options: Options) -> Eval
         _publish(workdir, inferred)
     write_per_image(workdir.path / "per_image.csv", inferred.plain.scored)
     findings.write_tables(workdir.path, inferred.final)
-    write_json(workdir.path / "details.json", result.details())
+    write_json(workdir.path / "details.json", result.details(), format=1)
     report = _report(experiment, workdir, data, training, inferred, result, options.explain)
     write_report(workdir.path / "report.html", report)
-    write_json(workdir.path / "summary.json", result.summary())  # last: where it is, the others are of one evaluation
+    # Last: where it is, the others are of the same evaluation.
+    write_json(workdir.path / "summary.json", result.summary(), format=1)
     return result
 
 

@@ -1,7 +1,6 @@
 """The files of a run, by name. What is written is written whole or not at all."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 
 from fetal_jax.core import config as configs
 from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.json_files import read_json, write_json
 from fetal_jax.core.types import UserError
 from fetal_jax.training.pseudo_labels import PseudoLabel
 from fetal_jax.training.stages import Stage
@@ -60,11 +60,6 @@ class Workdir:
     def labelling(self, stage: str) -> pathlib.Path:
         return self.path / "labels" / f"{stage}.json"
 
-    def robustness(self) -> dict[str, Any]:
-        """What experiments/robustness.py found, under its own key; nothing where it has not run."""
-        path = self.path / "robustness.json"
-        return {"robustness": json.loads(path.read_text())} if path.is_file() else {}
-
     def begin_labels(self, stage: str) -> None:
         """Takes away the record of an earlier labelling: where a record is, the labels are whole and its own."""
         self.label(stage, 0).parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +84,7 @@ class Workdir:
 
     def finish_labels(self, stage: str, record: dict[str, Any]) -> None:
         """Writes the record of a labelling, last: what was kept, and why the rest was not."""
-        write_json(self.labelling(stage), record)
+        write_json(self.labelling(stage), record, format=1)
 
     def load_labels(self, stage: str) -> PseudoLabels:
         """The pseudo-labels that a labelling wrote."""
@@ -108,10 +103,4 @@ class Workdir:
     def labelling_record(self, stage: str) -> dict[str, Any] | None:
         """What a labelling kept and dropped; None if it has not run to its end."""
         path = self.labelling(stage)
-        return json.loads(path.read_text()) if path.is_file() else None
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    with replacing_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        return read_json(path, format=1, what="a record of pseudo-labels") if path.is_file() else None

@@ -91,6 +91,9 @@ def whole(tmp_path_factory, data_dir):
 
 
 def test_a_run_leaves_what_it_promises(whole):
+    formats = {"config.json": 2, "summary.json": 1, "details.json": 1, "splits.json": 1, "labels/retrain.json": 1}
+    for name, number in (formats | {"model/model.json": 1}).items():
+        assert json.loads((whole / name).read_text())["format"] == number, name
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["test"]["n_images"] == 3
     assert set(summary["stages"]) == {"decoder", "fine_tune", "retrain"}

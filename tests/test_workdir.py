@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
 from fetal_jax.methods.self_training import SelfTraining
 from fetal_jax.methods.supervised import Supervised
 from fetal_jax.training.pseudo_labels import KEPT, PseudoLabel
 from fetal_jax.training.stages import Stage
-from fetal_jax.workdir import Workdir, write_json
+from fetal_jax.workdir import Workdir
 
 RECORD = {"stage": "retrain", "n_pool": 2, "n_kept": 1}
 
@@ -131,9 +132,9 @@ def test_records_are_those_of_the_stages_that_have_labelled(workdir):
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
     path = tmp_path / "summary.json"
-    write_json(path, {"dice": 0.5})
+    write_json(path, {"dice": 0.5}, format=1)
     before = path.read_bytes()
     with pytest.raises(ValueError, match="JSON"):
-        write_json(path, {"dice": float("nan")})
+        write_json(path, {"dice": float("nan")}, format=1)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]

@@ -27,8 +27,8 @@ if not __package__:
 from benchmarks.models import report
 from benchmarks.models.pairs import COMPILE_BARS, LATENCY_BARS, PAIRS, WORKERS, Pair, Task
 from benchmarks.side_by_side import ROOT, Ask, Side, interleaved, pin, ratio, worker
+from fetal_jax.core.json_files import write_json
 from fetal_jax.core.types import UserError
-from fetal_jax.workdir import write_json
 
 PARITY = pathlib.Path(".venv-parity/bin/python")  # what `make parity` makes
 SHARED = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # both sides fit on one device
@@ -165,7 +165,7 @@ def main() -> None:
     rows = [row for pair in pairs for row in compare(pair, args)]
     if args.json:
         settings = {key: str(v) if isinstance(v, pathlib.Path) else v for key, v in vars(args).items()}
-        write_json(args.json, {"settings": settings, "cores": cores, "load": load, "rows": rows})
+        write_json(args.json, {"settings": settings, "cores": cores, "load": load, "rows": rows}, format=1)
 
 
 if __name__ == "__main__":

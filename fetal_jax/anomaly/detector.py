@@ -1,7 +1,6 @@
 """The anomaly detector of a network: an out-of-distribution detector and a normative model, in one file."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,10 @@ from jaxtyping import Float, UInt8
 from fetal_jax.anomaly.features import describe
 from fetal_jax.anomaly.normative import AnomalyScore, NormativeModel, not_scored
 from fetal_jax.anomaly.ood import OODDetector, image_statistics
-from fetal_jax.core.atomic import replacing_file
+from fetal_jax.core.json_files import read_json, write_json
 from fetal_jax.core.types import UserError
+
+FORMAT = 1  # of its file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +48,16 @@ class Detector:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes one JSON file atomically."""
-        with replacing_file(path) as partial:
-            partial.write_text(json.dumps(self.to_dict()) + "\n")
+        write_json(path, self.to_dict(), format=FORMAT)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Detector":
         """Raises UserError if the file is missing or is not a detector."""
+        if not pathlib.Path(path).is_file():
+            raise UserError(f"{path} is missing: fit an anomaly detector first")
+        fields = read_json(path, format=FORMAT, what="an anomaly detector", remedy="copy it again")
         try:
-            return cls.from_dict(json.loads(pathlib.Path(path).read_text()))
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing: fit an anomaly detector first") from None
+            return cls.from_dict(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is not an anomaly detector ({error!r}): copy it again") from None
 

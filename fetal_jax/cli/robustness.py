@@ -25,8 +25,8 @@ def add(commands) -> None:
 
 
 def _robustness(args: argparse.Namespace) -> None:
+    from fetal_jax.core.json_files import write_json
     from fetal_jax.evaluation import robustness
-    from fetal_jax.workdir import write_json
 
     _check(args)
     check_seeds(args.workdir)
@@ -34,7 +34,7 @@ def _robustness(args: argparse.Namespace) -> None:
     seeds = robustness.over_seeds(runs) if len(runs) > 1 else None
     for run in runs:
         result, path = robustness.summarise(run, seeds), args.out or run.workdir / robustness.FILE
-        write_json(path, result.to_json())
+        write_json(path, result.to_json(), format=1)
         print(run.workdir, robustness.table(result), f"written: {path}", sep="\n")
 
 

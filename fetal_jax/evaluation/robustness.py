@@ -4,7 +4,6 @@ Seven corruptions at five strengths each: see docs/robustness.md.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from fetal_jax.core.json_files import read_json
 from fetal_jax.core.types import UserError
 from fetal_jax.evaluation.corruptions import CORRUPTIONS, corrupt_all
 from fetal_jax.evaluation.results import CorruptionResult, DiceInterval, RobustnessResult, SeedsResult, SeedsRow
@@ -170,8 +170,9 @@ def read(workdir: pathlib.Path) -> RobustnessResult | None:
     path = workdir / FILE
     if not path.is_file():
         return None
+    fields = read_json(path, format=1, what="a robustness result", remedy="run fetal-jax robustness on it again")
     try:
-        return from_json(json.loads(path.read_text()))
+        return from_json(fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}): run fetal-jax robustness on it again") from None
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fetal_jax.core import config as configs
+from fetal_jax.core.json_files import read_json
 from fetal_jax.core.types import UserError
 from input_pipeline.splits import Splits
 
@@ -80,7 +81,7 @@ def _read(workdir: Path, label: str, metric: str) -> Run:
     if set(names) != set(splits.parts["test"]):
         raise UserError(f"{table} is not of the test images in splits.json: {AGAIN}")
     unknown = {"dataset": splits.dataset, "model": UNKNOWN, "final_stage": UNKNOWN}
-    facts = unknown | _json_of(lambda: json.loads(summary.read_text()), summary)
+    facts = unknown | read_json(summary, format=1, what="a summary of a run", remedy=AGAIN)
     dice = values if metric == "dice" else read_table(table, "dice")[3]
     return Run(
         label=label,

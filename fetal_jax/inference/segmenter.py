@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -24,6 +23,7 @@ from jaxtyping import Float, UInt8
 from fetal_jax.core import rng as rngs
 from fetal_jax.core import sharding as meshes
 from fetal_jax.core.atomic import replacing_folder, surviving_folder
+from fetal_jax.core.json_files import read_json, write_json
 from fetal_jax.core.types import DatasetFacts, UserError, Variables
 from fetal_jax.inference.apply import make_dropout_predict, make_predict, network_input, predict_all
 from fetal_jax.inference.inferers import Inferer, make_inferer
@@ -32,6 +32,7 @@ from fetal_jax.models import build_model
 from fetal_jax.models.mc_dropout import has_dropout
 
 MM3_PER_ML = 1000
+FORMAT = 1  # of model.json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +211,7 @@ def save(directory: pathlib.Path, config: InferenceConfig, variables: Variables)
         named = {name: np.asarray(value) for name, value in sorted(arrays.items())}
         np.savez(partial / "weights.npz", **named)  # type: ignore[arg-type]  # names are those of arrays, no option
         description = config.to_dict() | {"sha256": _sha256(partial / "weights.npz")}
-        (partial / "model.json").write_text(json.dumps(description, indent=2) + "\n")
+        write_json(partial / "model.json", description, format=FORMAT)
 
 
 def read(directory: str | os.PathLike) -> tuple[InferenceConfig, Variables]:
@@ -220,11 +221,12 @@ def read(directory: str | os.PathLike) -> tuple[InferenceConfig, Variables]:
         directory = inside.parent
     if not (directory / "model.json").is_file():
         raise UserError(f"{directory} has no model: give the workdir of a finished run, or its model/ folder")
+    path = directory / "model.json"
+    description = read_json(path, format=FORMAT, what="a model description", remedy="copy it again")
     try:
-        description = json.loads((directory / "model.json").read_text())
         sha256, config = description.pop("sha256"), InferenceConfig.from_dict(description)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{directory / 'model.json'} is not a model description ({error!r}): copy it again") from None
+        raise UserError(f"{path} is not a model description ({error!r}): copy it again") from None
     if sha256 != _sha256(directory / "weights.npz"):
         raise UserError(f"{directory / 'weights.npz'} is damaged (its SHA-256 differs): copy it again")
     with np.load(directory / "weights.npz", allow_pickle=False) as arrays:
