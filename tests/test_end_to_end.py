@@ -26,6 +26,8 @@ from fetal_jax.reporting import gallery
 from input_pipeline.dataset import Dataset
 from input_pipeline.splits import Splits
 
+pytestmark = pytest.mark.slow
+
 # A small network: what is tested is the program around it. The published one runs in the quickstart and the proofs.
 CONFIG = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32,labeller=naive,model=plain_unet"
 SETTINGS = {

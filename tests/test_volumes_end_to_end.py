@@ -19,6 +19,8 @@ from fetal_jax.workdir import Workdir
 from input_pipeline.builders.infant_mri import dummy
 from input_pipeline.dataset import prepare
 
+pytestmark = pytest.mark.slow
+
 SPEC = "configs/adu_net.py:dataset=infant_mri,size=12"
 SETTINGS = {
     "split.unit": "images",

@@ -62,8 +62,12 @@ def assert_alike(ours, library, x, kernel):
         assert_close(found, expected)
 
 
+# At most some thousand places: two orders of adding a quarter of a million float32 differ by more than is allowed here.
+SPACES = st.lists(st.integers(1, 40), min_size=1, max_size=2) | st.lists(st.integers(1, 12), min_size=3, max_size=3)
+
+
 @settings(max_examples=4, deadline=None)
-@given(space=st.lists(st.integers(1, 40), min_size=1, max_size=3), channels=st.tuples(*[st.integers(1, 5)] * 2))
+@given(space=SPACES, channels=st.tuples(*[st.integers(1, 5)] * 2))
 def test_pointwise_has_the_gradients_of_a_matrix_product(space, channels):
     x, kernel = draw(0, 4, *space, channels[0]), draw(1, *channels)
     assert_alike(conv.pointwise, jnp.dot, x, kernel)

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = ("fetal_jax", "input_pipeline", "configs", "benchmarks", "experiments", "tests", "docs")
 # Run in the copy. The network has no named features, so its explanation goes without Grad-CAM, and says so.
