@@ -44,10 +44,12 @@ def train(experiment: Experiment, workdir: Workdir, stop: Callable[[], bool]) ->
 
     def resolve(index: int, published: Variables | None) -> tuple[Stage, Stream | PatchStream]:
         stage = experiment.stages[index]
-        if published is not None and stage.pseudo_labeller:
+        labelling = published is not None and stage.pseudo_labeller
+        if labelling:
             label(experiment, workdir, stage, validator.with_variables(processes.local(published)), unlabelled, stop)
-            progress.message(_labelling_line(stage, workdir.load_labels(stage.name)))
         pseudo = _latest_labels(experiment, workdir, index)
+        if labelling and pseudo is not None:
+            progress.message(_labelling_line(stage, pseudo))
         stage = _as_it_can_be_run(stage, pseudo)
         return stage, experiment.stream(stage, index, labelled, unlabelled, pseudo)
 
