@@ -13,7 +13,7 @@ INTERPRETER := $(firstword $(wildcard $(BIN)/python) $(PYTHON))
 CONSTRAINTS := $(wildcard constraints-$(shell $(INTERPRETER) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS))
 # How tests are spread over processes: by module, so that what a module prepares is prepared once. Empty: one process.
-PYTEST_WORKERS ?= -n 2 --dist loadscope
+PYTEST_WORKERS ?= -n 2 --dist loadscope --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest $(PYTEST_WORKERS)
 # Tests read nothing from the user's cache and leave nothing in it. What they compile is kept between runs.
 export FETAL_JAX_DATA ?= $(CURDIR)/runs/data

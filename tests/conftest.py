@@ -1,6 +1,7 @@
 """What all tests share: four devices, checked shapes, a place for compiled programs, and the tiny phantom."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ if "FETAL_JAX_TEST_CACHE" not in os.environ:
     atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ["XDG_CACHE_HOME"] = _CACHE
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_CACHE, "fetal_jax", "compiled")
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Four devices on any machine. Networks run for a few steps only, so time goes into compiling: optimise little.
@@ -55,6 +56,12 @@ jaxtyping.install_import_hook(CHECKED, "beartype.beartype(conf=beartype.Beartype
 pytest_plugins = ("brain_network",)
 
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags
+
+
+def pytest_collection_modifyitems(items):
+    """Slow modules first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    gc.freeze()  # what is imported by now stays: looking through it again and again takes a tenth of the time
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 CONFIG = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32,labeller=naive,model=plain_unet"
 SETTINGS = {
     "model.width": 8,
-    "model.depth": 3,
+    "model.depth": 2,
     "split.labelled": 8,
     "split.unlabelled": 6,
     "split.validation": 3,
@@ -42,8 +42,8 @@ SETTINGS = {
     "evaluation.batch_size": 4,
     "validate_every": 1,
     "stages.decoder.epochs": 2,
-    "stages.fine_tune.epochs": 6,
-    "stages.retrain.epochs": 6,
+    "stages.fine_tune.epochs": 4,
+    "stages.retrain.epochs": 4,
 }
 # What a full disk looks like to a process: no file can grow beyond 64 kB (a checkpoint has more than a megabyte).
 FULL_DISK = ("bash", "-c", 'ulimit -f 64; exec "$@"', "bash")

@@ -59,7 +59,7 @@ class Detector:
         try:
             return cls.from_dict(fields)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is not an anomaly detector ({error!r}): copy it again") from None
+            raise UserError(f"{path}: is not an anomaly detector ({error!r}): copy it again") from None
 
     def to_dict(self) -> dict[str, Any]:
         return {"classes": self.classes, "gate": self.ood.to_dict(), "normative": self.normative.to_dict()}

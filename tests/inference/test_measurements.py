@@ -137,6 +137,6 @@ def test_what_is_normal_is_read_beside_the_weights(tmp_path, by_age):
 @pytest.mark.parametrize("text", ["{", "[]", "null", "{}", '{"gate": 1, "normative": []}', "\udcff"])
 def test_a_damaged_one_is_named(tmp_path, text):
     (tmp_path / DETECTOR).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UserError, match=rf"{DETECTOR} is not an anomaly detector \(.*\): copy it again") as caught:
+    with pytest.raises(UserError, match=rf"{DETECTOR}: is not an anomaly detector.* \(.*\): copy it again") as caught:
         read_detector(tmp_path)
     assert "\n" not in str(caught.value)
