@@ -29,7 +29,6 @@ from input_pipeline.dataset import Dataset, NetImages, select
 from input_pipeline.patch_stream import PatchStream, Volumes
 from input_pipeline.sampling import class_weights, oversampled
 from input_pipeline.split_assignment import make_splits
-from input_pipeline.splits import Request
 from input_pipeline.streams import PseudoLabels, Stream
 
 CLASS_WEIGHTS = ("none", "inverse_frequency")
@@ -42,8 +41,7 @@ class Experiment:
     def __init__(self, values: dict[str, Any], data_dir: pathlib.Path):
         """Reads every setting. Raises UserError naming the key that is wrong, missing, or unknown."""
         self.settings = s = settings.from_dict(RunSettings, values)
-        request = Request(**dataclasses.asdict(s.split))
-        self._check_numbers(request)
+        self._check_numbers()
         options = dict(s.model)
         if "name" not in options:
             raise UserError(f"config key 'model.name' is missing: choose one of {', '.join(MODELS)}")
@@ -60,7 +58,7 @@ class Experiment:
         self._check_pretrained()
         self.dataset = Dataset(s.dataset, data_dir, s.structures)
         self.facts = self.dataset.facts
-        self.splits = make_splits(self.dataset.split_items(), request, self.dataset.version)
+        self.splits = make_splits(self.dataset.split_items(), s.split, self.dataset.version)
         self.draws = self._draws(s.sampling)
         pixels = self.dataset.class_pixels(self.splits.parts["labelled"]).sum(0)
         self.class_weights = _class_weights(pixels, s.class_weights)
@@ -69,10 +67,10 @@ class Experiment:
         self.mesh = meshes.make_mesh()
         meshes.check_precision(self.mesh.devices.flat[0], s.precision)
 
-    def _check_numbers(self, request: Request) -> None:
+    def _check_numbers(self) -> None:
         s = self.settings
         numbers = {
-            "split.test": request.folds or request.test,
+            "split.test": s.split.folds or s.split.test,
             "size": s.size,
             "batch_size": s.batch_size,
             "validate_every": s.validate_every,

@@ -13,6 +13,7 @@ from typing import Any
 
 from fetal_jax.core.atomic import replacing_file
 from fetal_jax.core.json_files import from_text, to_text
+from fetal_jax.core.settings import from_dict, setting
 from fetal_jax.core.types import UserError
 
 ASSIGNED = ("test", "validation", "labelled", "unlabelled")  # in the order in which they are assigned
@@ -25,30 +26,25 @@ REMEDY = "delete the file to assign the images again"
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a config's `split` asks for."""
+    """Which images are trained on, validated and tested: a config's `split`."""
 
-    seed: int
-    labelled: int
-    unlabelled: int
-    validation: int
-    test: int  # of each group, where `labelled_groups` are named
-    unit: str = "images"  # exact counts | "percent" of the labelled images (outside the fold), in whole subjects
-    stratify: tuple[str, ...] = ()  # structures whose presence is balanced over the parts
-    folds: int = 0  # the test part is fold number `fold` of so many; 0: no folds
-    fold: int = 0
-    labelled_groups: tuple[str, ...] = ()  # the only groups whose images may be labelled or validation; () is all
+    seed: int = setting("of the assignment of subjects to parts")
+    labelled: int = setting("images with labels that are trained on; -1: all that are left")
+    unlabelled: int = setting("images that are trained on without their labels; -1: all that are left")
+    validation: int = setting("images that choose the best network")
+    test: int = setting("images that are scored, of each group where labelled_groups are named")
+    unit: str = setting("what the numbers count: images, or percent of the labelled images in whole subjects", "images")
+    stratify: tuple[str, ...] = setting("structures that all parts show equally often", ())
+    folds: int = setting("cross-validation: number of folds, 0 for none", 0)
+    fold: int = setting("cross-validation: the fold that is tested", 0)
+    labelled_groups: tuple[str, ...] = setting("the only groups whose images are labelled or validate; none: all", ())
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Request":
-        """From settings or JSON. Raises UserError naming a key that is unknown, missing or of the wrong type."""
-        known = {field.name: field for field in dataclasses.fields(cls)}
-        for key in fields:
-            if key not in known:
-                raise UserError(f"split.{key} is unknown: choose from {', '.join(known)}")
-        for key, field in known.items():
-            if key not in fields and field.default is dataclasses.MISSING:
-                raise UserError(f"split.{key} is missing: give a whole number")
-        return cls(**{key: _typed(key, value, known[key].type) for key, value in fields.items()})
+        """From JSON, in which what has a default may be missing. Raises UserError naming a key that is wrong."""
+        given = ((field.name, field.default) for field in dataclasses.fields(cls))
+        defaults = {name: default for name, default in given if default is not dataclasses.MISSING}
+        return from_dict(cls, defaults | dict(fields), "split.")
 
     def wanted(self) -> dict[str, int]:
         """Requested images, or percent, by part."""
@@ -83,17 +79,6 @@ class Request:
 
     def in_words(self) -> str:
         return ", ".join(f"split.{part} = {wanted}" for part, wanted in self.wanted().items())
-
-
-def _typed(key: str, value: Any, kind: Any) -> Any:
-    """The value checked against the type of its field; a list of words becomes a tuple."""
-    if kind in (int, str):
-        if type(value) is not kind:
-            raise UserError(f"split.{key} is {value!r}: it must be {'a whole number' if kind is int else 'a word'}")
-        return value
-    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
-        raise UserError(f"split.{key} is {value!r}: it must be a list of words")
-    return tuple(value)
 
 
 @dataclasses.dataclass(frozen=True)

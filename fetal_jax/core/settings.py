@@ -17,9 +17,9 @@ T = TypeVar("T")
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
-def setting(doc: str) -> Any:
-    """A field of a settings dataclass, with the line that documents it."""
-    return dataclasses.field(metadata={"doc": doc})
+def setting(doc: str, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a settings dataclass, with the line that documents it. Configs say all keys; the default is for code."""
+    return dataclasses.field(default=default, metadata={"doc": doc})
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:

@@ -4,22 +4,7 @@ import dataclasses
 from typing import Any
 
 from fetal_jax.core.settings import setting
-
-
-@dataclasses.dataclass(frozen=True)
-class SplitSettings:
-    """Which images are trained on, validated and tested; see input_pipeline.splits.Request."""
-
-    seed: int = setting("of the assignment of subjects to parts")
-    unit: str = setting("what the numbers count: images or percent")
-    labelled: int = setting("images with labels that are trained on; -1: all that are left")
-    unlabelled: int = setting("images that are trained on without their labels; -1: all that are left")
-    validation: int = setting("images that choose the best network")
-    test: int = setting("images that are scored")
-    stratify: tuple[str, ...] = setting("structures that all parts show equally often")
-    folds: int = setting("cross-validation: number of folds, 0 for none")
-    fold: int = setting("cross-validation: the fold that is tested")
-    labelled_groups: tuple[str, ...] = setting("groups whose labels may be used; none named: all")
+from input_pipeline.splits import Request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +83,7 @@ class RunSettings:
     seed: int = setting("of everything random: weights, order, augmentation, dropout")
     dataset: str = setting("a prepared dataset: NAME, NAME/config or NAME:key=value")
     structures: tuple[str, ...] = setting("classes to segment; none named: all of the dataset")
-    split: SplitSettings = setting("which images are trained on, validated and tested")
+    split: Request = setting("which images are trained on, validated and tested")
     sampling: SamplingSettings = setting("oversampling of rare structures")
     class_weights: ClassWeightSettings = setting("how much a pixel of each class counts")
     size: int = setting("side of the network's square input, or of a cubic patch")

@@ -108,22 +108,22 @@ def test_a_request_comes_from_settings_and_goes_to_json():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tests": 3}, r"split\.tests is unknown: choose from seed, labelled"),
-        ({"labelled": 0.7}, r"split\.labelled is 0\.7: it must be a whole number"),
-        ({"folds": True}, r"split\.folds is True: it must be a whole number"),
-        ({"unit": 3}, r"split\.unit is 3: it must be a word"),
-        ({"stratify": "csp"}, r"split\.stratify is 'csp': it must be a list of words"),
-        ({"labelled_groups": [24]}, r"split\.labelled_groups is \[24\]: it must be a list of words"),
-        ({"stratify": None}, r"split\.stratify is None: it must be a list of words"),
+        ({"tests": 3}, r"'split\.tests' is unknown, nothing reads it: did you mean 'split\.test'"),
+        ({"labelled": 0.7}, r"'split\.labelled' must be a whole number: got 0\.7"),
+        ({"folds": True}, r"'split\.folds' must be a whole number: got True"),
+        ({"unit": 3}, r"'split\.unit' must be text: got 3"),
+        ({"stratify": "csp"}, r"'split\.stratify' must be a list: got 'csp'"),
+        ({"labelled_groups": [24]}, r"'split\.labelled_groups\.0' must be text: got 24"),
+        ({"stratify": None}, r"'split\.stratify' must be a list: got None"),
     ],
 )
-def test_settings_of_another_type_are_user_errors(changes, message):
+def test_unknown_settings_and_those_of_another_type_are_user_errors(changes, message):
     with pytest.raises(UserError, match=message):
         Request.from_dict(dataclasses.asdict(REQUEST) | changes)
 
 
 def test_a_missing_setting_is_named():
-    with pytest.raises(UserError, match=r"split\.test is missing"):
+    with pytest.raises(UserError, match=r"'split\.test' is missing"):
         Request.from_dict({"seed": 0, "labelled": 5, "unlabelled": 0, "validation": 0})
 
 
