@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from configs.common import STAGE, base, choose, parse_argument, schedule_of
 from fetal_jax.core.config import follows
 
-NO_BATCH_NORM = ("swin_unet",)
+NO_BATCH_NORM = ("swin_unet",)  # networks without the option bn_momentum: configs know no network
 FAMILY = ("unet", "ca_unet", "se_unet", "case_unet")  # networks on an encoder that can be pretrained
 # Epochs of the three stages. "published" counts on an encoder that knows ImageNet and on an accelerator.
 # "few_images": 20 labelled ones still make some 300 steps of fine-tuning. `data describe` fits epochs to a dataset.

@@ -119,7 +119,7 @@ def _training_record(experiment: Experiment, workdir: Workdir) -> TrainingRecord
             learning_rate=stage.learning_rate,
             frozen=stage.frozen,
             objective=stage.objective,
-            uses_pool=stage.method.unlabelled,
+            uses_unlabelled=stage.method.unlabelled,
             seconds=seconds[stage.name],
             labelling=before[stage.name],
         )

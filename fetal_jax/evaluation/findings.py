@@ -48,7 +48,7 @@ SIZES = {
     "csp_length_mm": ("Cavum septi pellucidi, length", "mm"),
 }
 LEVEL = 0.9  # of the intervals of sizes
-BIOMETRY_NOTE = "Differences are predicted minus reference, a point a subject."
+BIOMETRY_NOTE = "Differences are predicted minus reference, one point per subject."
 BOX = ("first_row", "first_column", "end_row", "end_column")  # of the bounding box; the ends are outside
 
 

@@ -146,7 +146,7 @@ def scores_result(
         with_ensemble=added if ensemble else None,
         postprocessed=final.cleaned.averages() if final.cleaned else None,
         before_labelling=before,
-        pool_before_labelling=any(stage.uses_pool for stage in training.stages if stage.name == before),
+        pool_before_labelling=any(stage.uses_unlabelled for stage in training.stages if stage.name == before),
         kept_pseudo_labels=any(each.n_kept for each in training.labelling) if training.labelling else None,
         spacing_note="" if "hd95_mm" in plain.scored.distances else NO_SPACING,
     )

@@ -24,7 +24,7 @@ NAMED = 8  # of the most deviant test subjects
 NOTE = (
     "The score is how far the most deviant feature of a predicted mask lies from the normals of the training part, in "
     "standard deviations. It needs no reference. An error of the network looks like an anomaly, and a score on "
-    "simulated images is no clinical evidence."
+    "simulated images is not clinical evidence."
 )
 REFUSED = " {} of {} images were not scored, as they are unlike the training images."
 

@@ -59,14 +59,14 @@ class StageResult:
     learning_rate: float
     frozen: tuple[str, ...]  # groups of parameters
     objective: str
-    uses_pool: bool  # of unlabelled images
+    uses_unlabelled: bool  # as configured
     seconds: float | None = None  # None: it has not ended
     labelling: LabellingResult | None = None  # before it
 
     @property
-    def used_pool(self) -> bool:
+    def used_unlabelled(self) -> bool:
         """Whether it drew unlabelled images: where the labelling kept nothing, the stage went on without."""
-        return self.uses_pool and (self.labelling is None or self.labelling.n_kept > 0)
+        return self.uses_unlabelled and (self.labelling is None or self.labelling.n_kept > 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,7 @@ def test_planted_scores_have_the_auroc_of_their_order(detector):
     assert [each.subject for each in found.most] == ["T4", "T2", "T3", "T1", "T0"]
     assert "size of csp is" in found.most[0].words
     assert "SD above normal" in found.most[0].words
-    assert "no clinical evidence" in found.note
+    assert "not clinical evidence" in found.note
 
 
 def test_a_subject_is_scored_over_all_its_images(detector):

@@ -264,7 +264,7 @@ def test_risk_and_coverage_and_their_areas_are_told(page):
 def test_anomalies_are_told_apart_only_where_some_are_known(page):
     most = (DeviantSubject("a", "s", 5.25, "hc_mm is 5.2 SD above normal"),)
     separation = AurocResult(1.0, 0.9, 1.0, {"lv": NAN})
-    note = "A phantom is no clinical evidence."
+    note = "A phantom is not clinical evidence."
     html = page(anomaly=AnomalyResult((1.0, 2.0, NAN), (5.25,), most, 0, 3, note, separation))
     assert (
         "1 subject with a known anomaly against 2 without: area under the ROC curve 1.000 (95 % interval 0.900–1.000)"
@@ -272,7 +272,7 @@ def test_anomalies_are_told_apart_only_where_some_are_known(page):
     )
     assert cells(html, "lv") == ["–"]
     assert cells(html, "a, subject s") == ["5.25", "hc_mm is 5.2 SD above normal"]
-    assert "A phantom is no clinical evidence." in text(html)
+    assert "A phantom is not clinical evidence." in text(html)
     without = page(anomaly=AnomalyResult((1.0, 2.0), (), (), 0, 2, "", None))
     assert "No anomaly is known among 2 test subjects" in text(without)
     assert "test subjects (2)" in without

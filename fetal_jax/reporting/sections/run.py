@@ -77,7 +77,7 @@ def _stage_facts(stage: StageResult) -> list[str]:
         f"learning rate {stage.learning_rate:g}",
         f"frozen: {', '.join(stage.frozen)}" if stage.frozen else "all layers train",
         f"objective: {stage.objective}",
-        "images: labelled" + (" and unlabelled" if stage.used_pool else ""),
+        "images: labelled" + (" and unlabelled" if stage.used_unlabelled else ""),
     ]
     return facts if stage.seconds is None else [*facts, f"took {duration(stage.seconds)}"]
 
