@@ -1,5 +1,6 @@
 """A run that starts from weights of others."""
 
+import json
 import re
 
 import jax
@@ -11,19 +12,27 @@ from fetal_jax.cli.main import main
 from fetal_jax.core import config
 from fetal_jax.core.types import UserError
 from fetal_jax.experiment import Experiment
+from fetal_jax.inference import segmenter as segmenters
 
 SPEC = "configs/ss_case_unet.py:dataset=fetal_phantom/tiny,size=32"
 SPLIT = {"split.labelled": "9", "split.unlabelled": "6", "split.validation": "3", "split.test": "6"}
 
 
-def test_the_encoder_starts_from_the_file_and_the_decoder_at_random(files, data_dir):
-    settings = SPLIT | {"model.pretrained": str(files / "keras.npz")}
-    state = Experiment(config.load(SPEC, list(settings.items())), data_dir).initial_state()
+@pytest.mark.slow
+def test_the_encoder_comes_from_the_file_and_the_decoder_is_trained(files, data_dir, tmp_path):
+    """`case_unet` through the whole program: while the encoder is frozen it stays that of the file, to the bit."""
+    workdir, settings = tmp_path / "run", SPLIT | {"model.pretrained": str(files / "keras.npz")}
+    settings |= {"stages": "decoder", "stages.decoder.epochs": "1", "batch_size": "8", "evaluation.batch_size": "8"}
+    words = [f"--config.{key}={value}" for key, value in settings.items()]
+    assert main(["--data-dir", str(data_dir), "train", "--config", SPEC, "--workdir", str(workdir), *words]) == 0
     params, batch_stats = pretrained.load(files / "keras.npz", "efficientnet_b0", 1)
-    student = state.networks["student"]
-    jax.tree.map(np.testing.assert_array_equal, student.params["encoder"], params)
-    jax.tree.map(np.testing.assert_array_equal, student.batch_stats["encoder"], batch_stats)
-    assert float(student.params["decoder"]["up1"]["conv1"]["kernel"].std()) > 0
+    _, variables = segmenters.read(workdir / "model")
+    jax.tree.map(np.testing.assert_array_equal, variables.params["encoder"], params)
+    jax.tree.map(np.testing.assert_array_equal, variables.batch_stats["encoder"], batch_stats)
+    assert float(np.std(variables.params["decoder"]["up1"]["conv1"]["kernel"])) > 0
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert (summary["model"], summary["final_stage"], summary["test"]["n_images"]) == ("case_unet", "decoder", 6)
+    assert "<html" in (workdir / "report.html").read_text()
 
 
 @pytest.mark.parametrize(
