@@ -135,10 +135,10 @@ def test_the_dataset_of_the_example(project):
     assert "2 passed" in printed
 
     write_raw_folder(project / "raw")
-    for line in blocks(text, "bash")[0].splitlines():
-        program, *arguments = line.split()
-        assert program == "fetal-jax"
-        run(project, sys.executable, "-m", "fetal_jax", *arguments)
+    commands = [line.split() for line in blocks(text, "bash")[0].splitlines()]
+    assert {program for program, *_ in commands} == {"fetal-jax"}
+    program = "import sys; from fetal_jax.cli.main import main; sys.exit(any(map(main, {})))"
+    run(project, sys.executable, "-c", program.format([arguments for _, *arguments in commands]))
 
 
 def write_raw_folder(folder):

@@ -1,9 +1,11 @@
 """The whole path through the command line, on the tiny phantom: one run left alone, one that everything happens to."""
 
+import contextlib
 import csv
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -49,14 +51,16 @@ SETTINGS = {
 FULL_DISK = ("bash", "-c", 'ulimit -f 64; exec "$@"', "bash")
 
 
-def start(workdir, data_dir, settings=SETTINGS, prefix=()):
-    """`fetal-jax train` in a process of its own."""
+def arguments(workdir, data_dir, settings=SETTINGS):
+    """Of `fetal-jax`, to train."""
     overrides = [f"--config.{key}={value}" for key, value in settings.items()]
-    command = [*prefix, sys.executable, "-m", "fetal_jax", "--data-dir", str(data_dir)]
-    command += ["train", "--config", CONFIG, "--workdir", str(workdir), *overrides]
-    pipe = subprocess.PIPE
-    flags = os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=1")  # four devices: test_steps
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=os.environ | {"XLA_FLAGS": flags})
+    return ["--data-dir", str(data_dir), "train", "--config", CONFIG, "--workdir", str(workdir), *overrides]
+
+
+def start(workdir, data_dir, prefix=()):
+    """Trains in a process of its own, which can be killed."""
+    command = [*prefix, sys.executable, "-m", "fetal_jax", *arguments(workdir, data_dir)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process):
@@ -86,9 +90,9 @@ def arrays_of(workdir, stage):
 def whole(tmp_path_factory, data_dir):
     """A run that nobody disturbs."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    code, out, err = finish(start(workdir, data_dir))
-    assert code == 0, err
-    assert out.startswith("DECODER → FINE_TUNE → LABEL → RETRAIN → DONE\n")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(arguments(workdir, data_dir)) == 0
+    assert out.getvalue().startswith("DECODER → FINE_TUNE → LABEL → RETRAIN → DONE\n")
     return workdir
 
 
@@ -333,8 +337,7 @@ def test_a_run_that_everything_happens_to_ends_in_the_same_bits(whole, data_dir,
     process.send_signal(signal.SIGKILL)
     finish(process)
 
-    code, _, err = finish(start(workdir, data_dir))
-    assert code == 0, err
+    assert main(arguments(workdir, data_dir)) == 0
     for stage in ("decoder", "fine_tune", "retrain"):
         assert arrays_of(workdir, stage) == arrays_of(whole, stage)
     assert scores_of(workdir) == scores_of(whole)
@@ -351,10 +354,10 @@ def losses_of(workdir):
     return [(line["step"], line["loss"]) for line in lines if line["kind"] == "train"]
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(data_dir, tmp_path):
+def test_a_loss_that_is_not_a_number_stops_the_run(data_dir, tmp_path, capfd):
     settings = SETTINGS | {"stages.fine_tune.learning_rate": 1e30}
-    code, _, err = finish(start(tmp_path / "run", data_dir, settings))
-    assert code == 2
+    assert main(arguments(tmp_path / "run", data_dir, settings)) == 2
+    err = capfd.readouterr().err
     last = err.splitlines()[-1]
     assert last.startswith("fetal-jax: the ")
     assert "in stage fine_tune: lower stages.fine_tune.learning_rate" in last
@@ -363,11 +366,11 @@ def test_a_loss_that_is_not_a_number_stops_the_run(data_dir, tmp_path):
     assert os.listdir(tmp_path / "run" / "checkpoints" / "latest")
 
 
-def test_a_labeller_that_keeps_nothing_is_told_and_the_run_goes_on(data_dir, tmp_path):
+def test_a_labeller_that_keeps_nothing_is_told_and_the_run_goes_on(data_dir, tmp_path, capfd):
     settings = SETTINGS | {"stages.retrain.pseudo_labeller": "threshold", "pseudo_labels.threshold": 0.999999}
     settings |= {"stages": "decoder,retrain", "stages.retrain.epochs": 1, "evaluation.blur": 0}
-    code, out, err = finish(start(tmp_path / "run", data_dir, settings))
-    assert code == 0, err
+    assert main(arguments(tmp_path / "run", data_dir, settings)) == 0
+    out, err = capfd.readouterr()
     assert "6 images, 0 kept: this stage goes on with the labelled images alone" in err
     assert "note: The labeller kept none of 6 images" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

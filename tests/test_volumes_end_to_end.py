@@ -33,7 +33,7 @@ SETTINGS = {
     "model.width": 4,
     "model.depth": 1,
     "model.layers": 1,
-    "stages.supervised.epochs": 6,
+    "stages.supervised.epochs": 3,
     "stages.supervised.learning_rate": 0.02,
 }
 
@@ -91,8 +91,8 @@ def test_a_run_on_volumes_leaves_what_one_on_images_does(whole):
     assert [(row["name"], row["class"]) for row in rows] == [(n, c) for n in test for c in ("csf", "gm", "wm")]
     assert (whole / "report.html").read_text().count("data:image/jpeg") == 3  # the best, the median, the worst
     lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
-    assert sum(line["kind"] == "train" for line in lines) == 6 * 3 * 16 // 4
-    assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [2, 4, 6]
+    assert sum(line["kind"] == "train" for line in lines) == 3 * 3 * 16 // 4
+    assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [2, 3]
 
 
 def test_a_run_that_is_stopped_ends_in_the_same_bits(whole, infants, tmp_path):
@@ -176,7 +176,7 @@ LABELLED = {
     "split.labelled": 2,
     "split.unlabelled": 1,
     "batch_size": 8,
-    "patches.per_volume": 32,
+    "patches.per_volume": 16,
     "pseudo_labels.threshold": 0.5,
     "stages.supervised.epochs": 4,
 }
@@ -217,8 +217,8 @@ def test_volumes_without_labels_are_labelled_and_trained_on(self_trained, infant
     lines = [json.loads(line) for line in (self_trained / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["kind"] == "train"]
     assert [sum(line["stage"] == stage for line in steps) for stage in ("supervised", "retrain")] == [
-        4 * 2 * 32 // 8,
-        2 * (2 + 1) * 32 // 8,
+        4 * 2 * 16 // 8,
+        2 * (2 + 1) * 16 // 8,
     ]
     weights = [line["consistency_weight"] for line in steps if line["stage"] == "retrain"]
     assert all(0 < a < b <= 1 for a, b in itertools.pairwise(weights))
@@ -232,14 +232,14 @@ def test_volumes_without_labels_are_labelled_and_trained_on(self_trained, infant
 def test_a_run_that_is_stopped_while_it_trains_on_labels_ends_in_the_same_bits(self_trained, infants, tmp_path):
     """The labels are read back, not made anew."""
     settings, workdir = config.read(self_trained), Workdir(tmp_path / "broken")
-    # Asked after each of 32 steps and 4 epochs, once as the volume is labelled, and after 5 steps of the next stage.
-    asked = iter([False] * (32 + 4 + 1 + 5))
+    # Asked after each of 16 steps and 4 epochs, once as the volume is labelled, and after 5 steps of the next stage.
+    asked = iter([False] * (16 + 4 + 1 + 5))
     workdir.path.mkdir()
     with pytest.raises(Preempted):
         run.train(Experiment(settings, infants), workdir, lambda: next(asked, True))
     assert workdir.has_model("supervised")
     assert not workdir.has_model("retrain")
-    assert json.loads((workdir.path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 32 + 6
+    assert json.loads((workdir.path / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 16 + 6
     written = workdir.label("retrain", 0).stat().st_mtime_ns
     run.train(Experiment(settings, infants), workdir, lambda: False)
     assert workdir.label("retrain", 0).stat().st_mtime_ns == written

@@ -18,7 +18,7 @@ KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def setting(doc: str, default: Any = dataclasses.MISSING) -> Any:
-    """A field of a settings dataclass, with the line that documents it. Configs say all keys; the default is for code."""
+    """A field of a settings dataclass, with the line that documents it; a config says every key all the same."""
     return dataclasses.field(default=default, metadata={"doc": doc})
 
 

@@ -75,7 +75,7 @@ def test_pixels_that_are_not_square(long, ratio, angle, spacing):
     labels = (truth.radius(rows * spacing[0], columns * spacing[1]) <= 1).astype(np.uint8)
     np.testing.assert_allclose(found(labels, spacing), of_ellipse(truth.semi_axes), rtol=1e-3)
     head = head_ellipse(labels, HEAD, spacing)
-    np.testing.assert_allclose(head.centre, truth.centre, atol=0.01)
+    assert np.abs(np.subtract(head.centre, truth.centre) / spacing).max() < 0.03  # of a pixel; 0.02 in 1,500 draws
     assert measure(labels, HEAD, spacing)["head_orientation_deg"] == pytest.approx(np.rad2deg(angle), abs=0.5)
 
 

@@ -37,7 +37,7 @@ def random_weights(path, leaf):
 
 @functools.cache
 def case_unet():
-    """CASE_UNet for three classes and variables of it; its encoder is B0 of half the width and depth, compiled sooner."""
+    """CASE_UNet for three classes, on half the width and depth of B0, which compiles sooner, and variables of it."""
     # Momentum 0: running averages are those of the last batch.
     model = build_model("case_unet", num_classes=3, dropout=0.3, bn_momentum=0.0)
     model = model.clone(encoder=EfficientNet(0.5, 0.5, 0.0))
