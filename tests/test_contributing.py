@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent
 COPIED = ("fetal_jax", "input_pipeline", "configs", "pyproject.toml", "tests/conftest.py", "tests/brain_network.py")
 

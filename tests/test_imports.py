@@ -97,6 +97,7 @@ def test_every_module_is_in_a_layer():
     assert [name for name in SOURCES if place(name) is None] == ["fetal_jax", "fetal_jax.__main__"]
 
 
+@pytest.mark.slow
 def test_imports_go_down_the_layers():
     wrong = []
     for name in SOURCES:

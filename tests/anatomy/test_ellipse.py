@@ -60,6 +60,7 @@ def distance(a, b):
     return np.hypot(*np.subtract(a.centre, b.centre))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     centre=st.tuples(st.floats(125, 135), st.floats(145, 155)),
@@ -74,6 +75,7 @@ def test_a_filled_ellipse_is_found_again_without_the_bias_of_half_a_pixel(centre
     assert distance(found, truth) < 0.1
 
 
+@pytest.mark.slow
 def test_over_many_ellipses_the_circumference_has_no_bias():
     rng, errors = np.random.default_rng(0), []
     for _ in range(100):

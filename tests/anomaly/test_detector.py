@@ -31,6 +31,7 @@ def detector(normals, scans):
     return Detector(anatomy.CLASSES, ood, NormativeModel.fit(vectors, ages, subjects, planes))
 
 
+@pytest.mark.slow
 def test_a_scan_is_scored_from_what_the_network_says(detector, scans):
     image, probs, spacing_mm, age = scans[0]
     normal = detector(image, probs, spacing_mm, age=age)

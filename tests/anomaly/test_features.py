@@ -104,6 +104,7 @@ def test_without_a_head_nothing_is_relative_to_one():
     assert all(math.isnan(values[name]) for name in undefined)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", [TC, TT])
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(rotation=st.floats(-math.pi, math.pi), flip=st.sampled_from((1, -1)), head_px=st.integers(170, 205))

@@ -25,6 +25,7 @@ def of_subject(model, images, plane=True):
     return model.combine([model.score(i.vector, i.age, i.plane if plane else None) for i in images])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", [True, False], ids=["plane given", "plane inferred"])
 @pytest.mark.parametrize("kind", anatomy.ANOMALIES)
 def test_planted_anomalies_are_told_from_normals(model, unseen, kind, plane):
@@ -67,6 +68,7 @@ def test_p_values_are_ranks_among_normals_left_out_of_their_own_fit(model, norma
     assert median.p_value == (1 + sum(x >= median.score for x in (1.0, 2.0, 3.0))) / 4
 
 
+@pytest.mark.slow
 def test_leaving_out_means_all_of_a_subject(normals, columns):
     # One subject with a strange cavum, in all images: with one of them in the fit the others would look better.
     strange = [
@@ -108,6 +110,7 @@ def test_p_values_can_come_from_other_normals(model, unseen):
     assert len(other.null_subjects) == 1
 
 
+@pytest.mark.slow
 def test_without_ages_all_is_by_the_size_of_the_head(normals, unseen, columns):
     vectors, _, subjects, planes = columns(normals)
     model = NormativeModel.fit(vectors, None, subjects, planes)
@@ -120,6 +123,7 @@ def test_without_ages_all_is_by_the_size_of_the_head(normals, unseen, columns):
     assert headless.words.endswith("; hc_mm could not be measured")
 
 
+@pytest.mark.slow
 def test_without_sizes_all_ages_are_one(normals, columns):
     vectors, _, subjects, planes = columns(normals)
     ratios = [{name: value for name, value in v.items() if not name.endswith("_mm")} for v in vectors]

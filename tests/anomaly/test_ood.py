@@ -38,6 +38,7 @@ def detector(scans):
     )
 
 
+@pytest.mark.slow
 def test_other_scans_of_the_same_kind_pass(detector, scans):
     verdicts = [detector(image_statistics(image, probs)) for image, probs, _ in scans[36:]]
     assert np.mean([verdict.inside for verdict in verdicts]) >= 0.75

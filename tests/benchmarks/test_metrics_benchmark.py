@@ -65,6 +65,7 @@ def test_ours_is_every_metric_in_both_units():
     assert len(program.our_run("head", 27, 40)()) == 10
 
 
+@pytest.mark.slow
 def test_both_sides_are_measured_and_told(peer, tmp_path, capsys):
     ours = program.our_run("head", 27, 40)()
     path = tmp_path / "out.json"
@@ -92,6 +93,7 @@ def test_the_line_of_numbers():
     assert program.line(row).endswith("MONAI    8.00 ms, ratio 0.25 (95 % interval 0.25 to 0.25)")
 
 
+@pytest.mark.slow
 def test_without_a_peer_ours_is_timed_alone(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(program, "pin", lambda threads: [0])
     monkeypatch.setattr(program, "PARITY", tmp_path / "nowhere")

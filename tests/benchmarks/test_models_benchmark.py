@@ -39,6 +39,7 @@ def served(program: str = SERVER):
     return worker(command, "it failed", {"PYTHONPATH": str(ROOT)})
 
 
+@pytest.mark.slow
 def test_a_worker_prepares_and_takes_turns():
     with served() as ask:
         assert ask('{"prepare": {"n": 5}}') == {"n": 5}
@@ -188,6 +189,7 @@ def our_side(tmp_path_factory):
         yield ask, lambda task: program.prepare(ask, args, Task(task, 2), **which)
 
 
+@pytest.mark.slow
 def test_our_side_takes_turns_at_inference_and_at_training(our_side):
     ask, prepare = our_side
     for task, low, high in (("inference", 1, 1), ("training", 2, 5)):

@@ -7,6 +7,8 @@ import pytest
 from benchmarks import report as program
 from fetal_jax.reporting.report import SECTIONS
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_report_has_every_section_and_its_size_is_printed(tmp_path, capsys):
     assert program.main(["--images", "10", "--out", str(tmp_path / "report.html")]) == 0

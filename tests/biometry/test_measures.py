@@ -156,6 +156,7 @@ def test_the_phantoms_head_and_cerebellum_have_their_stated_sizes():
     np.testing.assert_array_less(errors.std(0), [0.02, 0.01, 0.01, 0.1, 0.07, 0.1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anomaly", ["none", "ventriculomegaly"])
 def test_the_phantoms_ventricles_have_their_stated_width(anomaly):
     errors = errors_of(anatomy.TRANS_THALAMIC, ("lv_mm", "csp_mm"), anomaly=anomaly)
@@ -203,6 +204,7 @@ def test_structures_of_pixels_that_are_not_square():
     assert measure(labels, ("background", "cerebellum"), (0.3, 0.5))["tcd_mm"] == pytest.approx(28, abs=0.3)
 
 
+@pytest.mark.slow
 def test_no_map_of_classes_breaks_a_measure():
     """Blobs of any shape, cut by the frame, in one piece or many: a length or NaN, and no warning."""
     rng, measured = np.random.default_rng(0), 0

@@ -99,6 +99,7 @@ def test_planes_go_by_their_option_and_bad_files_can_be_left_out(tmp_path, capsy
     assert "3 images in" in said.out
 
 
+@pytest.mark.slow
 def test_describe_writes_what_it_says_and_a_config_that_loads(data_dir, tmp_path, capsys):
     assert data(data_dir, "describe", TINY, "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
@@ -124,6 +125,7 @@ def test_a_pool_without_labels_is_described_and_no_config_suggested(tmp_path, ca
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"contact_sheet.png", "description.json"}
 
 
+@pytest.mark.slow
 def test_an_audit_of_a_split_by_images_names_the_subjects_that_leak(data_dir, tmp_path, capsys):
     names = Dataset(TINY, data_dir).names
     rows = [f"{name},{'test' if name.endswith('_0') else 'train'}" for name in names]

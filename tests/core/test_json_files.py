@@ -24,6 +24,7 @@ def test_the_format_comes_first_and_the_file_ends_with_a_line_break(tmp_path):
     )
 
 
+@pytest.mark.slow
 @given(OBJECTS, st.integers(1, 9), st.integers(0, 9))
 def test_what_is_written_is_read_back_by_this_format_and_newer_ones(value, written, more):
     text = to_text(value, format=written)

@@ -18,6 +18,7 @@ def test_functions_are_exported_from_their_modules():
         fetal_jax.trian  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_network_is_the_first_thing_that_imports_jax():
     program = (
         "import sys, fetal_jax; assert 'jax' not in sys.modules; fetal_jax.build_model; assert 'jax' in sys.modules"

@@ -26,6 +26,7 @@ print(handed_back, kept)
 """
 
 
+@pytest.mark.slow
 def test_kept_memory_is_not_fetched_from_the_system_again():
     run = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
     handed_back, kept = map(int, run.stdout.split())

@@ -40,6 +40,7 @@ def drawn_again(dice, counts, subjects, weights):
     return mean(dice[rows]), mean([of_subject[name] for name in once for _ in range(once[name])]), pooled
 
 
+@pytest.mark.slow
 def test_they_are_those_of_a_direct_bootstrap():
     scored = score(says(3), records(), CLASSES)
     dice, counts = scored.values()["dice"], np.stack([scored.counts.tp, scored.counts.fp, scored.counts.fn], -1)
@@ -60,6 +61,7 @@ def test_they_are_those_of_a_direct_bootstrap():
         np.testing.assert_allclose(found.of(average, "dice"), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_average_lies_in_its_interval(seed):
     scored = evaluate_records(says(3), records(8, seed), CLASSES).scored

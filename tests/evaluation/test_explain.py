@@ -125,6 +125,7 @@ def test_a_map_lies_on_the_image_where_the_network_pads_it():
     np.testing.assert_allclose(whole[0], [0, 0.25, 0.75, 1.25, 1.75, 2])
 
 
+@pytest.mark.slow
 def test_layers_are_named_and_the_second_of_the_decoder_is_the_default():
     model, variables = tiny()
     assert explain.layers(model, variables, IMAGE) == {
@@ -184,6 +185,7 @@ def test_guidance_leaves_other_layers_alone_whatever_their_gradient():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_guided_grad_cam_is_the_product_and_says_what_is_wrong_with_it():
     target = *tiny(), IMAGE, 1
     found = explain.guided_grad_cam(*target, "decoder/features1")
@@ -193,6 +195,7 @@ def test_guided_grad_cam_is_the_product_and_says_what_is_wrong_with_it():
     assert "Adebayo" in found.note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patch", "stride"), [(None, None), (3, 2)])
 def test_occlusion_equals_brute_force(patch, stride):
     model, variables = tiny()
@@ -238,6 +241,7 @@ def test_patches_that_leave_pixels_out_are_refused(patch, stride):
         explain.occlusion(*tiny(), IMAGE, 1, patch=patch, stride=stride)
 
 
+@pytest.mark.slow
 def test_attention_maps_are_those_of_the_gates():
     model, variables = tiny()
     (name, found), *others = explain.attention_maps(model, variables, IMAGE).items()

@@ -141,6 +141,7 @@ def test_the_networks_own_error_is_no_anomaly():
     assert len(before.null) == 24
 
 
+@pytest.mark.slow
 def test_the_gate_is_as_wide_as_validation_images_ask_where_there_are_enough():
     before = fitted(None).ood
     wide = fitted(validated(0, statistics={"grey": 1.0})).ood

@@ -80,6 +80,7 @@ def test_a_summary_by_hand():
     assert summary.perturbations["rotation"][-1].drop == 0
 
 
+@pytest.mark.slow
 def test_the_p_of_a_drop_is_corrected_for_35_tests():
     """Nine subjects that all lose with noise: 2 / 2^9 by Wilcoxon. Nothing changes otherwise: 1."""
     run = measured(np.linspace(0.7, 0.9, 9), [str(i) for i in range(9)])
@@ -140,6 +141,7 @@ def test_seeds_need_one_split():
         over_seeds(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bright_is_foreground")
 def test_a_run_is_scored_and_the_file_is_where_the_report_looks(make_run, data_dir, capsys):
     workdir = make_run()
@@ -156,6 +158,7 @@ def test_a_run_is_scored_and_the_file_is_where_the_report_looks(make_run, data_d
     assert printed.count("gaussian noise, ") == 5
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bright_is_foreground")
 def test_two_equal_runs_have_no_spread_and_agree_fully(make_run, data_dir):
     workdirs = [make_run("one"), make_run("two")]
@@ -167,6 +170,7 @@ def test_two_equal_runs_have_no_spread_and_agree_fully(make_run, data_dir):
     assert files[0]["seeds"]["clean"]["icc"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bright_is_foreground")
 def test_out_takes_the_file_elsewhere(make_run, data_dir, tmp_path):
     workdir, out = make_run(), tmp_path / "out.json"

@@ -84,6 +84,7 @@ def test_where_nothing_helps_nothing_is_chosen():
     assert found.selections["postprocess"].reason == "none: nothing that was tried changes a score"
 
 
+@pytest.mark.slow
 def test_many_frames_of_few_subjects_are_too_few():
     found = selected(squares(4, frames=5), half_blind)
     assert found.tta == "none"

@@ -133,6 +133,7 @@ def network(brain_card, brain_network):
     return Segmenter(brain_card, brain_network)
 
 
+@pytest.mark.slow
 def test_draws_of_the_dropout_differ_and_come_again(network, noisy_picture):
     members = member_probabilities(network.mc_dropout(3, seed=5), noisy_picture)
     assert members.shape == (3, 60, 90, 4)

@@ -31,6 +31,7 @@ def warned(test=None, **changes):
     return list(run_warnings(training, scores, CLASSES[1:]))
 
 
+@pytest.mark.slow
 def test_a_run_of_which_nothing_is_wrong_has_no_warning():
     assert warned() == []
 
@@ -43,6 +44,7 @@ def test_few_subjects():
     assert warned(pictures(29)) == ["Only 29 test subjects: differences of a few points mean nothing."]
 
 
+@pytest.mark.slow
 def test_a_dice_that_is_too_good_asks_for_a_leak():
     (warning,) = warned(pictures(answer=(0, 1, 1, 1, 2, 2)))
     assert warning.startswith("Dice 1.0000 is above 0.99: two human annotators agree less")
@@ -56,6 +58,7 @@ def test_a_dice_that_is_too_good_asks_for_a_leak():
     assert warned([record(f"S{i}_a", near, good) for i in range(SUBJECTS)]) == []
 
 
+@pytest.mark.slow
 def test_a_structure_that_no_test_image_shows():
     told = "No test image shows lv: nothing is known of how well it is found."
     assert warned(pictures(labels=(0, 1, 1, 1, 0, 0))) == [told]  # the network finds it: a false positive
@@ -63,6 +66,7 @@ def test_a_structure_that_no_test_image_shows():
     assert nowhere == [told, "lv: absent from 30 images and predictions, whose scores are undefined."]
 
 
+@pytest.mark.slow
 def test_a_structure_that_is_never_found():
     assert warned(pictures(answer=(2, 1, 1, 0, 0, 0))) == [
         "The network finds no pixel of the reference's lv in any test image."
@@ -89,6 +93,7 @@ def test_another_blur_than_in_training():
     assert warning.startswith("evaluation.blur is 5, but the last stage trained with a blur of 0: the network is")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_kept", "number"), [(0, 1), (7, 0)])
 def test_a_labeller_that_kept_nothing(n_kept, number):
     told = (

@@ -72,6 +72,7 @@ def test_random_kernels_keep_the_variance_of_what_they_see():
     np.testing.assert_array_equal(unit["bn"]["bias"], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reading", "depth"),
     [
@@ -139,6 +140,7 @@ def test_a_page_of_two_rows_is_made_of_whole_tables():
             assert before.count("|") == line.count("|")
 
 
+@pytest.mark.slow
 def test_a_row_is_measured_as_its_source_feeds_the_network(monkeypatch):
     monkeypatch.setattr(
         program, "build_model", lambda name, num_classes: build_model(name, num_classes=num_classes, width=2, depth=1)

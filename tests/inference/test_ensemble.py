@@ -82,6 +82,7 @@ def test_what_was_chosen_on_validation_holds_where_all_chose_it(brain_card, brai
     assert (both.config.tta, both.config.postprocess, both.config.intervals_mm) == ("flips", "none", {})
 
 
+@pytest.mark.slow
 def test_saved_networks_are_read_and_equal_ones_compiled_once(saved, noisy_picture, monkeypatch):
     compiled = []
     make = segmenters.make_predict

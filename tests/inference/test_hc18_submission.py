@@ -46,6 +46,7 @@ def read(path):
         }
 
 
+@pytest.mark.slow
 def test_each_image_has_the_ellipse_of_its_head(workdir, tmp_path, bright_is_foreground):
     test_set, ellipses = white_heads(tmp_path / "source", tmp_path / "data")
     out = tmp_path / "new" / "folder" / "submission.csv"

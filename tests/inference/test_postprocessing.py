@@ -114,6 +114,7 @@ def label_maps(draw, dims=2):
     return labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [*STEPS, *recipes(THALAMIC)["anatomy"]], ids=str)
 @settings(deadline=None, max_examples=60)
 @given(label_maps())
@@ -134,6 +135,7 @@ def test_a_step_leaves_an_image_without_its_classes_alone(step, labels):
     np.testing.assert_array_equal(step(shifted), shifted)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(label_maps())
 def test_anatomy_twice_is_anatomy_and_keeps_its_promises(labels):
@@ -144,6 +146,7 @@ def test_anatomy_twice_is_anatomy_and_keeps_its_promises(labels):
     assert all(connected_components(once == i).n <= n for i, n in zip(ALL, (1, 1, 2), strict=True))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(label_maps(3))
 def test_volumes_obey_the_same_rules(volume):

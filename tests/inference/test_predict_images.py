@@ -48,6 +48,7 @@ def table(out):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_from_a_saved_network_to_masks_in_native_size(model, folder, tmp_path):
     rng = np.random.default_rng(0)
     shapes = {"wide": (50, 80), "tall": (90, 40), "same": (32, 32)}
@@ -140,6 +141,7 @@ def refused(model, paths, out, message, **options):
     assert not out.exists() or not list(out.glob("*.csv")), "nothing is written when an input is refused"
 
 
+@pytest.mark.slow
 def test_files_of_any_format_are_predicted_as_they_were_prepared(model, tmp_path, bright_is_foreground):
     """Names, grey values and pixel sizes are those of the frames that the builder `folder` makes of the same files."""
     lines = list(predict_files(model, [MIXED / "images", MIXED / "unlabelled"], tmp_path / "out", spacing_mm=None))

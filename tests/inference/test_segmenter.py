@@ -34,6 +34,7 @@ def picture():
     return image
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_read_bit_by_bit(saved, card, small_network):
     for directory in (saved, saved / "model", str(saved)):
         read_card, variables = segmenters.read(directory)

@@ -29,6 +29,7 @@ TEXTURES = {f"image{i}": texture(i) for i in range(6)}
 OWNERS = {name: f"owner of {name}" for name in TEXTURES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PROMISED)
 def test_every_planted_copy_is_found_and_nothing_else(kind):
     rng = np.random.default_rng(3)
@@ -80,6 +81,7 @@ def test_flat_images_and_no_images_have_no_copies():
     assert near_pairs(flat, {"black": "a", "grey": "b"}) == ()
 
 
+@pytest.mark.slow
 def test_a_crowd_of_copies_is_one_group():
     """More copies than are looked at for each image: not every pair is listed, but all of them hang together."""
     assert candidates.NEAREST < 11

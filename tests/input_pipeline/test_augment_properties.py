@@ -64,6 +64,7 @@ def by_name(transforms):
     return pytest.mark.parametrize("transform", transforms, ids=lambda t: repr(t)[:60])
 
 
+@pytest.mark.slow
 @by_name(GEOMETRIC + PHOTOMETRIC + OTHERS)
 @some
 @given(sample=samples(), seed=st.integers(0, 2**32))
@@ -79,6 +80,7 @@ def test_shapes_types_ids_and_inputs_are_kept(transform, sample, seed):
     np.testing.assert_array_equal(result.spacing_mm == 0, sample.spacing_mm == 0)
 
 
+@pytest.mark.slow
 @by_name(GEOMETRIC + PHOTOMETRIC + OTHERS)
 @some
 @given(sample=samples(), seed=st.integers(0, 2**32))

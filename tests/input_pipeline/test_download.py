@@ -480,6 +480,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_archive_is_refused_and_nothing_of_it_stays(name, serve, tmp_path):
     write, message = HOSTILE[name]
@@ -581,6 +582,7 @@ def download_and_die(when, record, folder):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_after_a_kill_while_unpacking_the_folder_has_no_name_and_the_next_call_does_it_all(serve, tmp_path):
     server, folder = serve({"a.zip": zip_of(PLANES)}), tmp_path / "data"
     download_and_die("unpacking", server.record(), folder)
@@ -591,6 +593,7 @@ def test_after_a_kill_while_unpacking_the_folder_has_no_name_and_the_next_call_d
     assert names(tmp_path) == ["data"]
 
 
+@pytest.mark.slow
 def test_after_a_kill_while_fetching_only_the_rest_is_asked_for(serve, tmp_path):
     server, folder = serve({"data.bin": RANDOM}), tmp_path / "data"
     download_and_die("fetching", server.record(), folder)
@@ -602,6 +605,7 @@ def test_after_a_kill_while_fetching_only_the_rest_is_asked_for(serve, tmp_path)
     assert fetched(folder) == {"data.bin": RANDOM}
 
 
+@pytest.mark.slow
 def test_two_downloads_into_one_folder_do_not_meet(serve, tmp_path, monkeypatch):
     """The second comes while the first unpacks, once out of this process and once out of another."""
     server, folder, refusals = serve({"a.zip": zip_of(PLANES)}), tmp_path / "data", []

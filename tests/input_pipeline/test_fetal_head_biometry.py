@@ -295,6 +295,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_images_and_masks_are_found_in_any_usual_layout(layout, folder, pristine):
     wanted = labels_of(pristine[0])
@@ -382,6 +383,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", FILES)
 def test_a_bad_file_is_named_and_with_keep_going_the_rest_is_prepared(damage, folder, tmp_path, capfd):
     harm, message = FILES[damage]

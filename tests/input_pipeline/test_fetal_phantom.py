@@ -77,6 +77,7 @@ def test_sizes_grow_with_gestational_age_and_scatter():
     assert abs(np.mean(z)) < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_labels_have_the_sizes_that_the_head_states(seed):
     head = _head(seed)
@@ -112,6 +113,7 @@ def test_the_cerebellum_has_two_lobes():
         assert lengths[middle] < 0.85 * min(lengths[middle - offset], lengths[middle + offset])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", [TC, TT])
 def test_structures_lie_inside_the_brain(plane):
     for seed in range(12):
@@ -122,6 +124,7 @@ def test_structures_lie_inside_the_brain(plane):
             assert not np.isin(touched, (0, 1)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", range(4))
 def test_circumference_of_the_label_is_the_stated_one(subject):
     """The skull's outer outline, fitted in pixels and scaled by the spacing, gives hc_mm within 1 %."""
@@ -148,6 +151,7 @@ def test_frames_of_a_subject_are_other_views_of_one_anatomy():
         assert correlation < 0.9
 
 
+@pytest.mark.slow
 def test_an_image_depends_on_seed_subject_plane_and_frame_only():
     alone = frame_of(TINY, 3, TC, 1)
     in_turn = next(f for f in examples(TINY) if f["name"] == alone["name"])
@@ -244,6 +248,7 @@ def test_machines_differ():
     assert means[-1] > 1.2 * means[0]
 
 
+@pytest.mark.slow
 def test_a_threshold_does_not_find_the_cerebellum():
     frames = [frame_of(SHARP, subject, TC, frame) for subject in range(5) for frame in range(2)]
     scores = threshold_scores(frames, FACTS.classes)
@@ -289,6 +294,7 @@ assert "tensorflow" not in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_round_trip_through_tfds_without_tensorflow(tmp_path):
     command = [sys.executable, "-c", ROUND_TRIP, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -165,6 +165,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, folder, refused):
     harm, message = DAMAGE[damage]

@@ -77,6 +77,7 @@ def test_pictures_keep_their_shape_in_the_middle_of_the_box():
     np.testing.assert_array_equal(drawn[40:], np.broadcast_to(np.array(PAPER, np.uint8), (20, 80, 3)))
 
 
+@pytest.mark.slow
 def test_the_sheet_is_1280_wide_with_the_colours_in_place(data_dir, tmp_path):
     dataset = Dataset("fetal_phantom/tiny", data_dir)
     sheet = sheet_of(tmp_path / "sheet.png", dataset)

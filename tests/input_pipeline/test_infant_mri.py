@@ -105,6 +105,7 @@ def test_the_atlas_has_two_subjects_of_one_age(pristine):
     assert (reading.facts.channels, reading.facts.licence) == (1, "CC0 1.0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["t1w", "t2w"])
 def test_one_modality_can_be_asked_for(modality, pristine, tmp_path):
     name = f"infant_mri:modality={modality}"
@@ -518,6 +519,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_wrong_folder_is_refused_in_one_line_and_leaves_nothing(damage, copy, refused):
     layout, harm, message = DAMAGE[damage]

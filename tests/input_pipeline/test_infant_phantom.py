@@ -77,6 +77,7 @@ def test_the_cerebellum_grows_as_described():
     assert year == pytest.approx(88, rel=0.001)
 
 
+@pytest.mark.slow
 def test_volume_in_the_labels_grows_with_age_and_is_the_stated_one(tiny):
     def millilitres(example):
         return np.isin(example["labels"], (GM, WM)).sum() * example["spacing_mm"].prod() / 1000
@@ -89,6 +90,7 @@ def test_volume_in_the_labels_grows_with_age_and_is_the_stated_one(tiny):
     assert all(abs(e["cerebellum_ml"] / anatomy.mean_volume_ml(float(e["age_months"])) - 1) <= 0.101 for e in tiny)
 
 
+@pytest.mark.slow
 def test_mean_volume_of_several_subjects_grows_at_every_step():
     volumes = [[cerebellum_of(FULL, age, subject).volume_ml for subject in range(5)] for age in (24, 12, 6)]
     assert np.all(np.diff(np.mean(volumes, axis=1)) < -8)
@@ -113,6 +115,7 @@ def test_contrast_to_noise_falls_towards_six_months_in_both_modalities(tiny):
     assert np.all(found[-1] < 0.45 * found[0])
 
 
+@pytest.mark.slow
 def test_the_order_of_white_and_grey_turns_round_where_partial_volume_does_not_hide_it():
     def white_over_grey(example):
         deep = [ndimage.binary_erosion(example["labels"] == tissue) for tissue in (WM, GM)]
@@ -192,6 +195,7 @@ def test_partial_volumes_are_shares_and_weigh_what_the_cerebellum_weighs():
     assert mixed.mean() > 0.8, "the cortex is thinner than a voxel of 2.4 mm"
 
 
+@pytest.mark.slow
 def test_a_volume_depends_on_seed_age_and_subject_only(tiny):
     alone = volume_of(TINY, 12, 1)
     in_turn = next(e for e in tiny if e["name"] == alone["name"])
@@ -276,6 +280,7 @@ def test_facts_and_configs():
     assert InfantConfig(name="mine").shape == FULL.shape
 
 
+@pytest.mark.slow
 def test_round_trip_through_a_dataset(tmp_path, tiny):
     dataset = Dataset("fetal_phantom/infant_tiny", tmp_path, ("wm",))
     assert sorted(dataset.names) == sorted(e["name"] for e in tiny)

@@ -61,6 +61,7 @@ def test_spacing_grows_as_pixels_do_and_unknown_stays_unknown():
     np.testing.assert_array_equal(letterbox.spacing_to_net(np.zeros(2, np.float32)), [0.0, 0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("native", [(540, 800), (801, 533), (96, 64), (97, 63)])
 def test_a_disc_stays_where_it_is(native):
     centre, radius = np.array([native[0] * 0.43, native[1] * 0.61]), min(native) * 0.2

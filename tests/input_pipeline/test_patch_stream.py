@@ -53,6 +53,7 @@ def assert_equal(first, second):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("foreground", [0.0, 0.5])
 def test_a_patch_is_its_volumes_own_region(make, volumes, flip, foreground):
@@ -75,6 +76,7 @@ def test_a_patch_is_its_volumes_own_region(make, volumes, flip, foreground):
     assert flipped == 0 if not flip else 15 < flipped < 45
 
 
+@pytest.mark.slow
 def test_places_are_everywhere_in_the_volume_and_never_outside(make):
     starts = np.array([make(patches_per_volume=500).patches()[i]["start"] for i in range(900)])
     assert (starts.min(axis=0) == 0).all()
@@ -83,6 +85,7 @@ def test_places_are_everywhere_in_the_volume_and_never_outside(make):
     np.testing.assert_allclose(starts.mean(axis=0), room / 2, atol=4 * room.max() / np.sqrt(12 * 900))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_share_of_patches_around_the_foreground(make, share):
     patches = make(foreground=share, patches_per_volume=200).patches()

@@ -53,6 +53,7 @@ def requests(draw, n_subjects):
     return seed, labelled, *counts, "images", draw(st.sampled_from([(), (CSP,), (CSP, LV)]))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.data(), datasets())
 def test_counts_are_exact_subjects_disjoint_and_order_does_not_matter(data, dataset):
@@ -147,6 +148,7 @@ def strata_of(items):
     return strata
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(datasets(), st.integers(0, 2**31), st.sampled_from(["images", "percent", "folds"]))
 def test_every_stratum_has_its_share_of_every_part(dataset, seed, kind):
@@ -168,6 +170,7 @@ def test_every_stratum_has_its_share_of_every_part(dataset, seed, kind):
             assert abs(off) <= bound(n, len(strata), len(whole)) + 1e-9
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(datasets(), st.integers(0, 2**31), st.integers(2, 5))
 def test_folds_test_every_labelled_image_once(dataset, seed, n_folds):
@@ -191,6 +194,7 @@ def test_with_folds_percentages_are_of_the_rest():
     assert splits.n_images == {"labelled": 30, "unlabelled": 0, "validation": 10, "test": 10, "unused": 0}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(datasets(), st.integers(0, 2**31), st.sampled_from([(70, 0, 15, 15), (40, 20, 20, 20), (25, 0, 25, 25)]))
 def test_percentages_are_met_to_a_subject(dataset, seed, shares):
@@ -254,6 +258,7 @@ def test_trans_thalamic_70_15_15_stratified():
     assert sum(splits.showing[CSP].values()) == 584
 
 
+@pytest.mark.slow
 def test_stratified_test_parts_show_rare_structures_more_evenly():
     items = list({item.subject: item for item in trans_thalamic()}.values())  # one image per subject
     rare = sum(CSP in item.shows for item in items) / len(items)

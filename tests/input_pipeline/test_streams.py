@@ -119,6 +119,7 @@ def test_the_stream_ends_when_it_should(make):
     assert len(list(make().iterator(5))) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["none", "comprehensive", "simplified"])
 def test_the_same_stream_twice_is_bit_equal(make, augment):
     stream = make(augment=augment)
@@ -133,6 +134,7 @@ def test_another_seed_is_another_stream(make):
     assert not np.array_equal(first.unlabelled.strong[0], second.unlabelled.strong[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 4])
 def test_a_stream_goes_on_where_it_was_left(make, after):
     whole = list(make(augment="comprehensive").iterator(8))
@@ -213,6 +215,7 @@ def test_where_nothing_was_kept_the_whole_batch_is_labelled(make, pools):
     assert stream.steps_per_epoch == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("labelled_by", ["a teacher", "nobody"])
 def test_processes_share_the_batch_of_one(make, pools, count, labelled_by):

@@ -30,6 +30,7 @@ def test_squeeze_excite_follows_equations_1_to_3():
     np.testing.assert_allclose(module.apply(variables, x), x * weight[:, None, None], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [DepthwiseConv(5), DepthwiseConv(3, 2), SqueezeExcite(8), UpConv(8)], ids=repr)
 def test_layers_of_the_case_networks_in_bfloat16_follow_float32(module):
     inputs = (draw(2, 16, 16, 32), draw(2, 32, 32, 16)) if isinstance(module, UpConv) else (draw(2, 16, 16, 32),)
@@ -83,6 +84,7 @@ def test_coordinate_attention_tells_positions_apart():
     np.testing.assert_allclose(weight[0, 0, 0], weight[0, 3, 3], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [(3, 5), (2, 3, 4)])
 def test_attention_gate_follows_its_equations(space):
     skip, signal, module = draw(2, *space, 6), draw(2, *space, 4), AttentionGate()
@@ -102,6 +104,7 @@ def test_attention_gate_follows_its_equations(space):
     np.testing.assert_allclose(gated, skip * weight, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("space", [(3, 4), (2, 3, 1)])
 def test_up_unit_spreads_each_pixel_by_its_kernel(size, space):
@@ -126,6 +129,7 @@ def test_up_unit_may_be_activated():
     assert variables["params"]["bn"]["scale"].shape == (5,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [ConvUnit, DoubleConv, BasicBlock, ResidualBlock])
 def test_blocks_halve_by_stride_and_drop_in_training_only(block):
     x, module = draw(1, 5, 6, 3), block(4, stride=2, dropout=0.5)
@@ -157,6 +161,7 @@ def test_batch_norm_by_hand_and_its_running_averages():
     np.testing.assert_allclose(updates["batch_stats"]["var"], [1.0, 0.9], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_batch_norm_equals_the_library():
     x, ours = 3 * draw(4, 5, 6, 7) + 2, BatchNorm()
     library = nn.BatchNorm(use_running_average=False, momentum=0.99, epsilon=1e-3)

@@ -66,6 +66,7 @@ def assert_alike(ours, library, x, kernel):
 SPACES = st.lists(st.integers(1, 40), min_size=1, max_size=2) | st.lists(st.integers(1, 12), min_size=3, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(space=SPACES, channels=st.tuples(*[st.integers(1, 5)] * 2))
 def test_pointwise_has_the_gradients_of_a_matrix_product(space, channels):
@@ -73,6 +74,7 @@ def test_pointwise_has_the_gradients_of_a_matrix_product(space, channels):
     assert_alike(conv.pointwise, jnp.dot, x, kernel)
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(
     b=st.sampled_from([1, 2, 3, 8, 12]),
@@ -90,6 +92,7 @@ def test_convolution_by_parts_has_the_librarys_gradients(b, space, size, stride,
     assert_alike(functools.partial(conv.by_parts, library), library, x, kernel)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(space=st.lists(st.integers(1, 6), min_size=2, max_size=3), channels=st.tuples(*[st.integers(1, 4)] * 2))
 def test_transposed_convolution_has_the_librarys_gradients(space, channels):

@@ -24,6 +24,7 @@ def library(x, kernel, *, dilated=1, padding="SAME"):
     return jax.lax.conv_general_dilated(x, kernel, ones, padding, lhs_dilation=factors, dimension_numbers=layout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(3, 3, 3), (1, 3, 3), (5, 1, 3)])
 def test_volumes_by_slices_equal_the_librarys_convolution_and_its_gradients(size):
     x, kernel, weights = draw(0, 2, 4, 5, 6, 3), draw(1, *size, 3, 2), draw(2, 2, 4, 5, 6, 2)

@@ -20,6 +20,7 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1.0, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     h=st.integers(1, 13),
@@ -45,6 +46,7 @@ def test_depthwise_equals_the_library_in_value_and_both_gradients(h, w, size, st
         assert_close(found, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3, 5])
 @pytest.mark.parametrize(("h", "w", "c"), [(16, 24, 96), (7, 9, 144)])
 def test_depthwise_at_the_strides_and_widths_of_efficientnet(h, w, c, size):

@@ -24,6 +24,7 @@ def assert_close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1.0, np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(h=st.integers(1, 6), w=st.integers(1, 6), channels=st.tuples(*[st.integers(1, 4)] * 2))
 def test_phases_equal_the_convolution_of_the_upsampled_image(h, w, channels):

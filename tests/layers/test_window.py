@@ -62,6 +62,7 @@ def attention_by_pairs(x, p, heads: int, window: int, shifted: bool):
     return out[:h, :w] @ p["project"]["kernel"] + p["project"]["bias"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shifted", [False, True], ids=["plain", "shifted"])
 @pytest.mark.parametrize(
     ("space", "window"), [((8, 12), 4), ((7, 9), 4), ((3, 10), 5), ((2, 3), 4), ((1, 1), 2), ((5, 4), 1)]

@@ -162,6 +162,7 @@ def test_the_thesis_hybrid_by_hand():
     np.testing.assert_allclose(compose.supervised("weighted_hybrid", [1, 3])(*case), [expected], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
 def test_only_the_proportions_of_class_weights_count(name):
     case = random_case(3)
@@ -172,6 +173,7 @@ def test_only_the_proportions_of_class_weights_count(name):
     assert np.abs(rare - plain).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
 @pytest.mark.parametrize("class_weights", [(0.02, 1, 3), (0, 0, 3)])
 @pytest.mark.parametrize("label", [0, 1, 2])
@@ -198,6 +200,7 @@ def test_another_number_of_class_weights_is_a_user_error(channels, n_classes):
         loss(*random_case(channels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
@@ -212,6 +215,7 @@ def test_extreme_masks_have_finite_values_and_gradients(name, channels, label, w
         assert np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_of_weight_zero_are_as_if_cropped_away(name, channels):

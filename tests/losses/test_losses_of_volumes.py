@@ -8,6 +8,7 @@ from fetal_jax.losses import compose
 from fetal_jax.losses.consistency import mse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(compose.OBJECTIVES))
 @pytest.mark.parametrize("channels", [1, 4])
 def test_objectives(name, channels):

@@ -77,6 +77,7 @@ def ran(request):
     return method, step, first, state, metrics
 
 
+@pytest.mark.slow
 def test_every_method_trains_counts_and_publishes(ran):
     method, _, first, last, metrics = ran
     assert last.step == 3
@@ -95,6 +96,7 @@ def test_the_state_keeps_its_shape_so_that_one_program_serves_a_stage(ran):
     assert [x.dtype for x in jax.tree.leaves(first)] == [x.dtype for x in jax.tree.leaves(last)]
 
 
+@pytest.mark.slow
 def test_no_option_of_a_method_is_compiled_in(ran):
     """A step made with other options is the same program: options reach it as hyper-parameters alone."""
     method, _, first, _, _ = ran
@@ -107,6 +109,7 @@ def test_no_option_of_a_method_is_compiled_in(ran):
     assert programs[0] == programs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNLABELLED)
 def test_the_unlabelled_term_has_a_gradient_after_burn_in_only(name):
     """Traps T1, T2 and T10: a ramp that never arrives, a dead term, and a term that is there from the start."""
@@ -126,6 +129,7 @@ def test_the_unlabelled_term_has_a_gradient_after_burn_in_only(name):
     assert difference(without.networks, with_term.networks) > 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mean_teacher", "cps"])
 def test_unusual_images_leave_the_running_statistics_alone(name):
     """Trap T5: the statistics after a step are equal with other strong views and with no weight on their term."""
@@ -165,6 +169,7 @@ def test_mean_teacher_minimises_the_distance_to_the_teacher_on_the_strong_view()
     np.testing.assert_allclose(fit, metrics["supervised"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_networks_of_cps_differ_and_stay_different():
     """Trap T14: equal initialisation or shared dropout would make the networks one."""
     method = make_method("cps", {})
@@ -186,6 +191,7 @@ def test_equal_networks_in_cps_drop_other_units():
     assert difference(after.networks["a"].params, after.networks["b"].params) > 1e-6
 
 
+@pytest.mark.slow
 def test_pixels_of_the_padding_have_no_part():
     for name in ("mean_teacher", "cps"):
         method, batch = make_method(name, {}), make_batch()

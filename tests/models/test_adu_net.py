@@ -11,6 +11,8 @@ from fetal_jax.core.types import UserError, Variables
 from fetal_jax.models import build_model, intermediates
 from fetal_jax.models.adu_net import DenseBlock
 
+pytestmark = pytest.mark.slow
+
 QUICK = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 SMALL = {"num_classes": 4, "width": 4, "growth": 2}
 

@@ -12,6 +12,8 @@ import pytest
 from fetal_jax.models import build_model
 from fetal_jax.models.dual_cnn import FLAT, complementary_maps
 
+pytestmark = pytest.mark.slow
+
 QUICK = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 MAPS = QUICK(complementary_maps)
 NAMES = ("ecau_net", "fcrb_unet", "resunet_c", "dual_cnn")

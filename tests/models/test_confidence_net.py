@@ -46,6 +46,7 @@ def test_a_two_way_softmax_is_the_sigmoid_of_the_difference_of_its_logits():
     np.testing.assert_allclose(softmax, jax.nn.sigmoid(right - wrong), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_where_a_segmentation_is_wrong():
     """A class is where its channel of the image is positive; the segmentation says otherwise in every other column."""
     truth = noise(2, 16, 16, 3) > 0

@@ -11,6 +11,8 @@ from flax.traverse_util import flatten_dict
 from fetal_jax.core.types import UserError, Variables
 from fetal_jax.models import MODELS, build_model, gradients_by_intermediates, intermediates, options_of
 
+pytestmark = pytest.mark.slow
+
 # Options that make a network small, where it has them; two networks need others. A network that is not named here is
 # tested like all: nothing in this file has to know it.
 SMALL = {"width": 4, "depth": 2}

@@ -13,6 +13,8 @@ from fetal_jax.models.efficientnet import DROP_CONNECT, SCALES, MBConv, scaled_b
 from fetal_jax.models.encoders import make_encoder
 from fetal_jax.models.resnet import Depth, ResidualBlock, ResNet, max_pool_3x3
 
+pytestmark = pytest.mark.slow
+
 QUICK = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 # Keras counts of the networks without classifier: statistics of BatchNorm and the constants of the normalisation too.
 KERAS = {"b0": 4_049_571, "b1": 6_575_239, "b2": 7_768_569, "b3": 10_783_535, "b4": 17_673_823}

@@ -10,6 +10,8 @@ from fetal_jax.core.types import UserError, Variables
 from fetal_jax.models import build_model, intermediates
 from fetal_jax.models.efficientnet import EfficientNet
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {"unet": 9_670_036, "ca_unet": 9_826_396, "se_unet": 6_587_132, "case_unet": 6_743_492}
 
 

@@ -80,6 +80,7 @@ def gate(c):
     return 2 * unit(c, c // 2, 1) + unit(c // 2, 1, 1)
 
 
+@pytest.mark.slow
 def test_parameter_counts_derived_by_hand():
     pairs = list(itertools.pairwise(CHANNELS))  # (c, 2c) of each level
     doubles = double(1, 64) + sum(double(c, c2) for c, c2 in pairs)
@@ -101,6 +102,7 @@ def test_parameter_counts_derived_by_hand():
     assert {name: count(build_model(name)) for name in expected} == expected
 
 
+@pytest.mark.slow
 def test_counts_published_with_unet_plus_plus():
     # github.com/MrGiovanni/UNetPlusPlus, keras/helper_functions.py: neither has batch normalisation there.
     single, nested = build_model("plain_unet", width=32), build_model("unet_plus_plus", deep_supervision=False)
@@ -118,6 +120,7 @@ def residual_block(x, v, stride=1):
     return numpy_layers.conv(x, v["shortcut"])[strided] + y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("down", ["pool", "stride"])
 @pytest.mark.parametrize("shape", [(2, 6, 8, 2), (1, 4, 6, 2, 1)])
 def test_resunet_follows_its_equations(shape, down):
@@ -131,6 +134,7 @@ def test_resunet_follows_its_equations(shape, down):
     np.testing.assert_allclose(run(model, variables, image)[0], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_attention_resunet_with_open_gates_is_resunet():
     image, options = noise(1, 8, 12, 1), {"width": 4, "depth": 2, "down": "stride", "preactivate": True}
     gated, bare = (build_model(name, **options) for name in ("attention_resunet", "resunet"))
@@ -146,6 +150,7 @@ def test_attention_resunet_with_open_gates_is_resunet():
     assert np.abs(before - opened).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GATED)
 @pytest.mark.parametrize("space", [(8, 12), (4, 4, 8)])
 def test_attention_maps_are_among_the_intermediates(name, space):
@@ -159,6 +164,7 @@ def test_attention_maps_are_among_the_intermediates(name, space):
         assert 0 <= value.min() < value.max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
 def test_features_have_the_precision_of_the_network(name):
     image, model = jnp.zeros((1, 8, 8, 1)), build_model(name, width=2, depth=2, precision="bfloat16")

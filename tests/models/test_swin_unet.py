@@ -44,6 +44,7 @@ def scattered(module, *inputs):
     return jax.tree_util.tree_map_with_path(value, shapes_of(module, *inputs))
 
 
+@pytest.mark.slow
 def test_parameter_counts_of_the_published_code():
     assert count(3, 9) == 27_168_900  # 27.17 M
     tables = 13**2 * 2 * (3 + 6 + 12 + 24 + 12 + 6 + 3)
@@ -65,6 +66,7 @@ def expand(x, size, p):
     return layer_norm(np.stack(rows, axis=1), p["norm"])
 
 
+@pytest.mark.slow
 def test_the_decoder_follows_the_paper():
     features = [draw(level, 2, 8 >> level, 16 >> level, 12 << level) for level in range(4)]
     module = SwinDecoder(num_classes=3, window=2, dropout=0.2)
@@ -92,6 +94,7 @@ def test_initial_weights_are_small_and_normal():
     assert np.std(p["attention"]["relative_bias"]) == pytest.approx(0.02, rel=0.5)
 
 
+@pytest.mark.slow
 def test_stochastic_depth_rises_to_its_rate_and_drops_whole_images():
     stage = SwinStage(level=3, window=2, dropout=0.5)
     x = draw(0, 256, 1, 1, 24)
@@ -107,6 +110,7 @@ def test_stochastic_depth_rises_to_its_rate_and_drops_whole_images():
     assert set(captured["params"]) == {"block1", "block2"}
 
 
+@pytest.mark.slow
 def test_a_batch_over_four_devices_trains_as_on_one():
     stage, images, targets = SwinStage(level=0, window=3, dropout=0.2), draw(1, 4, 5, 7, 6), draw(2, 4, 5, 7, 6)
 
@@ -118,6 +122,7 @@ def test_a_batch_over_four_devices_trains_as_on_one():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, four)
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_read_without_batch_statistics(tmp_path, card):
     settings = {"name": "swin_unet", "num_classes": 1, "width": 6, "window": 2}
     variables = scattered(build_model(**settings), draw(0, 1, 32, 32, 1))

@@ -65,6 +65,7 @@ def test_dense_block_equals_monais(name):
     np.testing.assert_allclose(found, GOLDEN[f"dense_block/{name}"], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_adu_net_equals_the_peer(name):
     model = build_model("adu_net", num_classes=4, width=4, growth=2)

@@ -15,6 +15,8 @@ from fetal_jax.models.encoders import make_encoder
 from fetal_jax.pretrained.container import shapes_of
 from fetal_jax.pretrained.layouts import torch_layout, torch_shape
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "encoders.npz")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 CONSTANTS = {"mean": MEAN, "variance": STD**2, "count": np.zeros((), np.float32)}

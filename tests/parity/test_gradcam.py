@@ -35,6 +35,7 @@ def network():
     return model, Variables(tree["params"], tree["batch_stats"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["encoder/features5", "decoder/features2"])
 @pytest.mark.parametrize("region", ["predicted", "corner"])
 def test_grad_cam_equals_that_of_autograd(network, layer, region):
@@ -44,6 +45,7 @@ def test_grad_cam_equals_that_of_autograd(network, layer, region):
     assert expected.std() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guided", [False, True])
 def test_gradients_equal_those_of_autograd(network, guided):
     expected = np.abs(GOLDEN["guided" if guided else "gradient"])

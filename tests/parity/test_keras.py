@@ -11,6 +11,8 @@ import weights
 from fetal_jax.models import build_model
 from fetal_jax.models.efficientnet import EfficientNetB0
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "efficientnet_b0.npz")
 KINDS = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}  # of a BatchNorm
 FUSED = {"se_reduce": jax.nn.silu, "se_expand": jax.nn.sigmoid, "gate_h": jax.nn.sigmoid, "gate_w": jax.nn.sigmoid}

@@ -13,6 +13,8 @@ import weights
 from fetal_jax.layers.blocks import ResidualBlock
 from fetal_jax.models import build_model
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "monai.npz")
 WIDTH, CLASSES = 4, 3
 SHAPES = {2: (2, 32, 48, 1), 3: (1, 16, 32, 16, 2)}

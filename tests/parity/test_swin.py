@@ -68,6 +68,7 @@ def assert_close(found, name: str):
     np.testing.assert_allclose(found, GOLDEN[name], rtol=0, atol=1e-4 * max(1.0, np.abs(GOLDEN[name]).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("shifted", [False, True], ids=["plain", "shifted"])
 def test_blocks_equal_torchvision(name, shifted):
@@ -81,6 +82,7 @@ def test_patch_merging_equals_torchvision():
     assert_close(found, "merging")
 
 
+@pytest.mark.slow
 def test_the_encoder_equals_torchvision_where_every_stage_is_filled_up():
     image = weights.image("swin/torchvision", (1, 64, 96, 3))
     features, found = outputs(SwinEncoder(WIDTH, 7, 0.2), image, in_torchvision, train=False)
@@ -91,6 +93,7 @@ def test_the_encoder_equals_torchvision_where_every_stage_is_filled_up():
     assert_close(features[-1], "torchvision/8")
 
 
+@pytest.mark.slow
 def test_the_encoder_equals_timm_where_windows_fit():
     image = weights.image("swin/timm", (1, 64, 64, 1))
     features, found = outputs(SwinEncoder(WIDTH, 2, 0.2), image, in_timm, train=False)

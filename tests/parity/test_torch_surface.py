@@ -45,6 +45,7 @@ def steps(pair, unit):
     return np.array(pair.spacing) if unit == "mm" else np.ones(pair.labels.ndim)
 
 
+@pytest.mark.slow
 def test_all_metrics_equal_monai(unit):
     """To 1e-6 of a value, as MONAI's distances are in single precision."""
     both = is_present("pairs").all(1)

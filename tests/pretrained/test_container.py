@@ -29,6 +29,7 @@ def with_header(**fields):
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

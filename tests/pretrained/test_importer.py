@@ -30,6 +30,7 @@ def test_a_keras_file_is_read_as_it_was_written(files):
     assert header["source_sha256"] == hashlib.sha256((files / "keras.h5").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_keras_file_of_ones_own_keeps_its_constants(tmp_path):
     write_keras(tmp_path / "own.h5", values("efficientnet_b0"), variance=(0.04, 0.09, 0.0625), classifier=True)
     header = import_weights(tmp_path / "own.h5", "efficientnet_b0", tmp_path / "own.npz", any_hash=True)
@@ -44,6 +45,7 @@ def test_layers_are_named_as_in_keras():
     assert {name for name in named if name.startswith("block") and name.endswith(("conv", "bn", "reduce"))} <= ours
 
 
+@pytest.mark.slow
 def test_the_official_file_is_known_by_its_md5(files, tmp_path, refused, monkeypatch):
     refused(
         files / "keras.h5",
@@ -56,6 +58,7 @@ def test_the_official_file_is_known_by_its_md5(files, tmp_path, refused, monkeyp
     equal(load(tmp_path / "official.npz", "efficientnet_b0", 3), values("efficientnet_b0"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "first", "layout"),
     [
@@ -90,6 +93,7 @@ def test_the_same_file_gives_the_same_bytes(files, tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (files / "keras.npz").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_imports_and_shows(files, tmp_path, capsys):
     out = tmp_path / "b0.npz"
     command = ["weights", "import", files / "timm.safetensors", "--encoder", "timm_efficientnet_b0", "--out", out]

@@ -73,6 +73,7 @@ def zeros(name, channels, **options):
     return Variables(variables["params"], variables.get("batch_stats", {}))
 
 
+@pytest.mark.slow
 def test_weights_take_the_place_of_the_encoders(files):
     before = zeros("unet", 1)
     loaded = load(files / "keras.npz", "efficientnet_b0", 1)
@@ -84,6 +85,7 @@ def test_weights_take_the_place_of_the_encoders(files):
     assert not any(leaf.any() for leaf in jax.tree.leaves(before.params))  # what was given is as it was
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "channels", "options", "message"),
     [

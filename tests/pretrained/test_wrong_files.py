@@ -22,6 +22,7 @@ def replaced(name, change):
     return lambda tensors: tensors.update({name: change(tensors[name])})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -63,6 +64,7 @@ def in_a_raw_file(h5, name):
 BIAS = "block1a_bn/block1a_bn/beta:0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -86,6 +88,7 @@ def test_keras_files_that_do_not_fit_are_refused(files, tmp_path, refused, harm,
     refused(tmp_path / "harmed.h5", message)
 
 
+@pytest.mark.slow
 def test_a_file_of_another_encoder_is_refused(files, tmp_path, refused):
     refused(files / "keras.h5", "has none: choose one of efficientnet_b0", encoder="resnet18")
     refused(files / "timm.safetensors", "has no first layer of resnet50 .*choose the encoder", encoder="resnet50")
@@ -124,6 +127,7 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path, refused, content):
     refused(tmp_path / "page.h5", "is neither HDF5 nor whole safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["keras.h5", "timm.safetensors"])
 def test_harmed_files_are_read_or_refused_in_one_line(files, tmp_path, name):
     sound, rng = (files / name).read_bytes(), np.random.default_rng(1)
@@ -140,6 +144,7 @@ def test_harmed_files_are_read_or_refused_in_one_line(files, tmp_path, name):
         assert "\n" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["out.h5", "nowhere/out.npz", "folder.npz"])
 def test_the_output_is_a_npz_in_a_folder_that_exists(files, tmp_path, out):
     (tmp_path / "folder.npz").mkdir()

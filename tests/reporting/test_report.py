@@ -188,6 +188,7 @@ def write(tmp_path, report, unchanged):
     return lambda given: unchanged if given is report else written(tmp_path / "report.html", given)
 
 
+@pytest.mark.slow
 def test_the_page_tells_what_it_is(report, write):
     _, page = write(report)
     for words in (
@@ -204,6 +205,7 @@ def test_the_page_tells_what_it_is(report, write):
         assert words in page.text
 
 
+@pytest.mark.slow
 def test_what_the_split_was_asked_for_is_told(report, write):
     request = Request(0, 70, -1, 15, 0, "percent", stratify=("csp", "lv"), folds=5, fold=2)
     text, _ = write(dataclasses.replace(report, splits=dataclasses.replace(report.splits, request=request)))
@@ -222,6 +224,7 @@ def test_the_page_stands_alone(report, write):
     assert not re.search(r"url\((?!#)", html)
 
 
+@pytest.mark.slow
 def test_every_text_from_outside_is_escaped(report, write):
     classes = (HOSTILE,)
     dropped = dataclasses.replace(pool_image(1, False), reason=HOSTILE)
@@ -267,11 +270,13 @@ def test_the_three_averages_stand_side_by_side_before_and_after_labelling(report
     assert "differ by definition" in page.text
 
 
+@pytest.mark.slow
 def test_a_loss_is_shown_as_one(report, write):
     html, _ = write(dataclasses.replace(report, scores=with_test(averages(0.7875))))
     assert [cells[2] for cells in beside(html)] == ["−1.25", "−1.25", "−1.25"]
 
 
+@pytest.mark.slow
 def test_what_is_undefined_is_a_dash(report, write):
     test = averages(0.85)
     test.per_image["dice"]["mean"] = None
@@ -280,6 +285,7 @@ def test_what_is_undefined_is_a_dash(report, write):
     assert "– test Dice, per image" in page.text
 
 
+@pytest.mark.slow
 def test_several_classes_have_a_row_each(report, write):
     classes = ("brain", "cavum")
     test = averages(0.85, classes)
@@ -294,6 +300,7 @@ def test_several_classes_have_a_row_each(report, write):
     assert ["3", "4", "5"] in rows(html, "cavum")  # absent structures
 
 
+@pytest.mark.slow
 def test_a_stage_that_learnt_from_the_pool_is_not_called_supervised(report, write):
     _, page = write(dataclasses.replace(report, scores=result(pool_before_labelling=True)))
     assert "Before labelling after fine_tune" in page.text
@@ -318,6 +325,7 @@ def test_the_protocol_is_drawn_in_order_with_its_settings(report, write):
     assert {"images: labelled and unlabelled", "took 7 s"} <= set(facts[3])
 
 
+@pytest.mark.slow
 def test_every_round_of_labelling_has_its_box(report, write):
     second = labelling(4, "retrain_2")
     stages = (*protocol(), StageResult("retrain_2", 20, 0.001, (), "dice_bce", True, None, second))
@@ -337,6 +345,7 @@ def test_dropped_images_are_counted_by_reason(report, write):
     assert "width: 75.0%" in html
 
 
+@pytest.mark.slow
 def test_a_labelling_that_kept_nothing_is_told_loudly(report, write):
     nothing = labelling(0)
     scores = result(kept_pseudo_labels=False)
@@ -373,6 +382,7 @@ def test_the_worst_images_come_first(report, write):
     assert re.findall(r"<figcaption><b>(worst|median|best)</b>", html) == ["worst", "median", "best"]
 
 
+@pytest.mark.slow
 def test_a_gallery_is_bounded_and_counts_what_it_leaves_out(report, write, monkeypatch):
     monkeypatch.setattr(gallery_section, "MOST_IMAGES", 2)
     html, page = write(dataclasses.replace(report, gallery=(example("worst"),) * 5))
@@ -392,6 +402,7 @@ def test_a_picture_tells_whose_it_is_and_how_good(report, write):
     assert "best Dice 0.8765 010_HC · subject 010" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dice", [None, float("nan")])
 def test_an_example_without_a_dice_is_shown(report, write, dice):
     _, page = write(dataclasses.replace(report, gallery=(dataclasses.replace(example("only"), dice=dice),)))
@@ -407,6 +418,7 @@ def test_parts_that_are_missing_are_left_out(report, write):
     assert re.search(r"Date \d{4}-\d\d-\d\d", page.text)
 
 
+@pytest.mark.slow
 def test_a_run_without_labelling_or_validation_has_one_result(report, write):
     lines = [line for line in metrics_lines() if line["kind"] == "train" and line["stage"] != "retrain"]
     scores = result(stages={"retrain": averages(0.85)}, with_tta=None, before_labelling=None, kept_pseudo_labels=None)
@@ -439,10 +451,12 @@ def test_the_config_is_whole_and_folded(report, write):
     assert json.loads(text.replace("&#34;", '"')) == report.config
 
 
+@pytest.mark.slow
 def test_the_same_report_is_the_same_file(report, write):
     assert write(dataclasses.replace(report))[0] == write(report)[0]
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_leaves_the_old_one(report, write, tmp_path):
     before, _ = write(dataclasses.replace(report))
     wrong = dataclasses.replace(example(), labels=np.zeros((540, 80), np.uint8))
@@ -452,6 +466,7 @@ def test_a_report_that_fails_leaves_the_old_one(report, write, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+@pytest.mark.slow
 def test_a_long_run_with_many_pictures_stays_light(report, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (540, 800), np.uint8)  # the worst case for JPEG
     zeros = np.zeros((540, 800), np.uint8)

@@ -192,6 +192,7 @@ def pixels(**changes):
     return dataclasses.replace(FULL.pixels, **changes)
 
 
+@pytest.mark.slow
 def test_the_confusion_matrix_is_in_shares_of_the_reference(page):
     classes = ("background", "head")
     html = page(pixels=pixels(confusion=ConfusionResult(classes, ((9900, 100), (30, 970)))))
@@ -202,6 +203,7 @@ def test_the_confusion_matrix_is_in_shares_of_the_reference(page):
     assert cells(empty, "head") == ["–", "–"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nothing", [PixelCurve((NAN, NAN), (NAN, NAN), NAN), PixelCurve((), (), NAN)])
 def test_a_class_without_a_curve_is_named(page, nothing):
     line = PixelCurve((0.0, 0.5, 1.0), (0.0, 0.6, 1.0), 0.55)
@@ -210,6 +212,7 @@ def test_a_class_without_a_curve_is_named(page, nothing):
     assert "head, area 0.5500" in html
 
 
+@pytest.mark.slow
 def test_calibration_is_drawn_with_its_numbers(page):
     bins = ReliabilityBin(NAN, NAN, 0.0), ReliabilityBin(0.9, 0.8, 1.0)
     html = page(pixels=pixels(calibration=CalibrationResult(0.1, 0.0153, bins)))
@@ -343,6 +346,7 @@ def hollow(value):
 RESULTS = ("scores", "tests", "pixels", "uncertainty", "biometry", "anomaly", "robustness")
 
 
+@pytest.mark.slow
 def test_every_number_may_be_undefined(page):
     words = text(page(FULL.facts, **{name: hollow(getattr(FULL, name)) for name in RESULTS}))
     assert "None" not in words
@@ -361,6 +365,7 @@ def poison(value):
     return HOSTILE if isinstance(value, str) else value
 
 
+@pytest.mark.slow
 def test_every_text_of_the_results_is_escaped(page):
     found = {name: poison(getattr(FULL, name)) for name in RESULTS if name != "scores"}
     curves = {HOSTILE: FULL.pixels.curves["brain"]}

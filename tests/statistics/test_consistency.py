@@ -270,11 +270,13 @@ def types_unchecked(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("types_unchecked")
 def test_a_thousand_simulated_tables_raise_nothing():
     assert [f for seed in range(1000) for f in findings(seed)] == []
 
 
+@pytest.mark.slow
 @given(st.integers(1000, 2**32))
 @settings(max_examples=50, deadline=None)
 def test_other_simulated_tables_raise_nothing_either(seed):

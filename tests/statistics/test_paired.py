@@ -199,6 +199,7 @@ def test_holm_is_that_of_the_textbook():
     assert holm([]) == []
 
 
+@pytest.mark.slow
 def test_holm_is_that_of_statsmodels():
     p = np.random.default_rng(0).uniform(0, 0.2, 12)
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])

@@ -119,6 +119,7 @@ def failing(monkeypatch, tmp_path):
     return fail_with
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -153,6 +154,7 @@ def test_too_little_disk_is_told_before_anything_is_written(checkpoints, tmp_pat
     assert folders(tmp_path) == ["3"]
 
 
+@pytest.mark.slow
 def test_an_error_of_structure_is_not_told_as_a_full_disk(checkpoints, failing):
     checkpoints.save_latest(3, make_state(), PROGRESS)
     with pytest.raises(ValueError, match="teacher") as told:

@@ -307,6 +307,7 @@ def undisturbed(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_what_is_written_and_when(undisturbed):
     assert undisturbed.written == WRITES
     assert int(undisturbed.state.step) == LAST_STEP
@@ -317,6 +318,7 @@ def test_what_is_written_and_when(undisturbed):
     assert np.isfinite([loss for _, loss in losses]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", range(1, len(WRITES) + 1))
 def test_killed_between_any_two_writes_a_run_ends_in_the_same_bits(undisturbed, tmp_path, write):
     workdir = tmp_path / "killed"
@@ -325,6 +327,7 @@ def test_killed_between_any_two_writes_a_run_ends_in_the_same_bits(undisturbed, 
     assert_same_end(workdir, undisturbed.workdir)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_writes_a_run_ends_in_the_same_bits(undisturbed, tmp_path):
     """Half a bundle in both checkpoints, a torn line, and half a file of labels."""
     workdir = tmp_path / "killed"
@@ -375,6 +378,7 @@ def test_the_protocol_is_in_every_checkpoint(undisturbed):
     assert undisturbed.at.protocol == "DECODER → FINE_TUNE → LABEL → RETRAIN → DONE"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "step"), [(1, 1), (3, 2), (7, 5)])
 def test_a_run_that_is_asked_to_stop_saves_first(undisturbed, tmp_path, asked, step):
     """`stop` is asked after every step and after every epoch: one answer an epoch more than it has steps."""
@@ -393,6 +397,7 @@ def assert_finite(tree):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [2, 3])
 def test_a_loss_that_is_not_a_number_stops_the_run_before_it_is_saved(tmp_path, batch):
     """The poisoned batch is the first or the last of the second epoch of fine_tune."""
@@ -429,6 +434,7 @@ def test_a_network_whose_output_is_not_a_number_is_not_saved(tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints" / "best").iterdir()] == ["6"]
 
 
+@pytest.mark.slow
 def test_without_validation_images_the_last_network_is_kept(undisturbed, tmp_path):
     ran = train(tmp_path, validate=lambda variables: {})
     lasts = undisturbed.scored[1::2]
@@ -438,6 +444,7 @@ def test_without_validation_images_the_last_network_is_kept(undisturbed, tmp_pat
     assert "validation" not in {line["kind"] for line in lines(tmp_path)}
 
 
+@pytest.mark.slow
 def test_a_dice_that_is_undefined_is_told_and_the_run_goes_on(tmp_path):
     ran = train(tmp_path, validate=lambda variables: {"accuracy": 1.0})
     assert ran.log.count("validation undefined") == len(STAGES) * EPOCHS

@@ -40,6 +40,7 @@ def zeros(tree):
     return jax.tree.map(jnp.zeros_like, tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("frozen", [(), ("encoder",), ("decoder",), ("encoder", "decoder")])
 def test_frozen_groups_stay_bit_equal_and_every_other_parameter_moves(name, frozen):

@@ -127,6 +127,7 @@ def reference_losses(params, state: TrainState, batch: Batch):
     return entropy + jnp.mean(1 - 2 * overlap / total), jnp.mean((p[4:8] - p[8:]) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_the_update_is_the_gradient_of_the_two_terms(tiny, weight):
     state, step_fn, mesh = tiny
@@ -201,12 +202,14 @@ def test_replicating_copies(tiny):
     assert largest_difference(once.networks, state.networks) == 0
 
 
+@pytest.mark.slow
 def test_the_loss_falls(adam):
     state, programs = adam
     _, history = run(*programs[1], state, make_batch(), 20, hp(0.02, 1.0))
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(adam):
     state, programs = adam
     (one, first), (four, second) = (run(*programs[n], state, make_batch(), 5) for n in (1, 4))
@@ -240,6 +243,7 @@ class TinyCaseUNet(nn.Module):
         return Decoder((8, 8), 1, 0.1, 16, 32, 0.9, name="decoder")([shallow, deep], train=train)
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one_with_the_layers_of_case_unet():
     # Not Adam: it divides by the size of the gradient, and makes noise of gradients that are noise.
     model, optimizer = TinyCaseUNet(), make_optimizer("sgd", ())
@@ -285,6 +289,7 @@ def test_deep_supervision_is_the_mean_over_all_answers():
     np.testing.assert_allclose(metrics["supervised"], (first + second) / 2, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_follows_float32():
     """Thirty steps of Adam: every loss within 5 % of float32's; parameters and statistics stay float32."""
     exact, rounded = (losses_of_thirty_steps(precision) for precision in ("float32", "bfloat16"))
