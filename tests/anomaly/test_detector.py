@@ -45,6 +45,7 @@ def test_a_scan_is_scored_from_what_the_network_says(detector, scans):
     assert "csp" in absent.most_deviant
 
 
+@pytest.mark.slow
 def test_another_image_is_not_scored(detector, scans):
     image, probs, spacing_mm, age = scans[0]
     score = detector(255 - image, probs, spacing_mm, age=age)

@@ -57,6 +57,7 @@ def test_one_age_has_one_value():
     assert len(fitted.spread) == 1
 
 
+@pytest.mark.slow
 def test_a_new_normal_is_as_likely_as_its_z_says_though_few_were_seen():
     """At the first age of 12, were residuals and centre taken as certain, 17 % would lie beyond 2.6 SD; few should."""
     rng, t, z = np.random.default_rng(1), np.linspace(-1, 1, 12), []

@@ -38,6 +38,7 @@ def test_planted_anomalies_are_told_from_normals(model, unseen, kind, plane):
     assert sum(any(word in name for word in np.atleast_1d(about)) for name in features) >= 4, features
 
 
+@pytest.mark.slow
 def test_a_missing_cavum_is_said_in_words(model, unseen):
     (image, *_) = unseen["absent_csp"][0]
     score = model.score(image.vector, image.age, image.plane)

@@ -46,6 +46,7 @@ def test_other_scans_of_the_same_kind_pass(detector, scans):
 
 
 # The answer is kept as it is: the look of the image alone gives these away.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [

@@ -201,6 +201,7 @@ def test_our_side_takes_turns_at_inference_and_at_training(our_side):
             assert ask('{"turn": 0.0}')["calls"] == 1
 
 
+@pytest.mark.slow
 def test_an_option_that_a_network_has_not_is_the_users_error(our_side):
     ask, _ = our_side
     order = {"model": "unet", "options": {"depth": 1}, "task": "inference", "batch": 1, "size": 32}

@@ -61,6 +61,7 @@ def test_a_head_of_40_to_60_pixels_is_within_two_thousandths(centre, short, rati
     assert abs(errors[0]) < 1e-3
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     long=st.floats(45, 60),

@@ -219,6 +219,7 @@ def test_occlusion_equals_brute_force(patch, stride):
     assert found.relative.min() == 0
 
 
+@pytest.mark.slow
 def test_only_the_frame_is_occluded():
     model, variables = tiny()
     frame = np.zeros((8, 8), bool)
@@ -433,6 +434,7 @@ def native_image(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (10, 16, 1), np.uint8)
 
 
+@pytest.mark.slow
 def test_an_image_is_explained_in_its_own_pixels(explainer):
     image = native_image(0)
     found = explainer(image)

@@ -186,6 +186,7 @@ def refusal(capsys):
     return error
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_refused(make_run, data_dir, tmp_path, capsys):
     assert call(data_dir, tmp_path / "nowhere") == 2
     assert "is not a workdir (no config.json)" in refusal(capsys)

@@ -68,6 +68,7 @@ def test_each_image_has_the_ellipse_of_its_head(workdir, tmp_path, bright_is_for
     assert sorted(p.name for p in out.parent.iterdir()) == ["submission.csv"]
 
 
+@pytest.mark.slow
 def test_mirror_images_change_nothing_for_a_model_that_looks_at_single_pixels(workdir, tmp_path, bright_is_foreground):
     test_set, _ = white_heads(tmp_path / "source", tmp_path / "data")
     for name, tta in (("plain.csv", "none"), ("flips.csv", "flips")):

@@ -69,6 +69,7 @@ def test_the_same_text_and_fan_do_not_make_a_copy():
     ]
 
 
+@pytest.mark.slow
 def test_frames_of_different_phantoms_are_no_copies(data_dir):
     dataset = Dataset("fetal_phantom/tiny", pathlib.Path(data_dir))
     pictures = {name: dataset[name].picture() for name in dataset.names}
@@ -115,6 +116,7 @@ def test_flipping_by_hand():
     assert flipped(picture, "both").tolist() == [[4, 3], [2, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", range(0, len(BOXES) ** 2, 7))
 def test_the_cosines_of_a_crop_are_those_of_the_drawn_crop(row):
     """And registering it from there lays the two over each other."""
@@ -174,6 +176,7 @@ def test_linked_groups_are_the_connected_components(pairs):
     assert list(groups) == sorted(groups)
 
 
+@pytest.mark.slow
 def test_the_experiment_covers_every_kind_once():
     kinds = [result.kind for result in scores({"a": texture(0), "b": texture(1)}, {"a": "A", "b": "B"}, seed=0)]
     assert kinds == ["originals", *PROMISED, *BEYOND, "two crops of one image"]

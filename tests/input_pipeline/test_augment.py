@@ -155,6 +155,7 @@ def packed(sample):
     return np.concatenate([sample.image.ravel(), sample.labels.ravel()]).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flips", "geometric", "comprehensive", "simplified"])
 def test_sampling_draws_every_variant_and_only_those(name, sample):
     generator = rng()

@@ -104,6 +104,7 @@ def built(tree):
     return Chance(arguments[0], built(arguments[1])) if kind is Chance else kind(*arguments)
 
 
+@pytest.mark.slow
 @given(trees)
 def test_the_text_of_a_transform_means_that_transform(tree):
     transform = simplified(built(tree))

@@ -101,6 +101,7 @@ def test_black_stays_black_and_nothing_moves(transform, sample, seed):
     assert result.spacing_mm is sample.spacing_mm
 
 
+@pytest.mark.slow
 @by_name(NOTHING)
 @some
 @given(sample=samples(), seed=st.integers(0, 2**32))

@@ -229,6 +229,7 @@ def test_repaired_pixels_are_counted_for_each_mask_and_in_all(folder, tmp_path, 
     assert read_source(folder, PLANE).notes == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plane", FOLDERS)
 def test_every_plane_has_its_two_variants(plane, pristine, tmp_path):
     folder, ids = pristine

@@ -108,6 +108,7 @@ def test_contrast_has_the_documented_values_and_order():
     assert t2[CSF] > t2[WM] > t2[GM], "the order in T2w has turned round"
 
 
+@pytest.mark.slow
 def test_contrast_to_noise_falls_towards_six_months_in_both_modalities(tiny):
     found = _by_age(tiny, contrast_to_noise)
     assert found.shape == (4, 2)

@@ -89,6 +89,7 @@ def test_every_method_trains_counts_and_publishes(ran):
     assert isinstance(method.published(last), Variables)
 
 
+@pytest.mark.slow
 def test_the_state_keeps_its_shape_so_that_one_program_serves_a_stage(ran):
     _, _, first, last, _ = ran
     assert jax.tree.structure(first) == jax.tree.structure(last)

@@ -18,6 +18,7 @@ def noise(*shape):
     return np.random.default_rng(sum(shape)).standard_normal(shape, np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 9, 10, 7, 6), (2, 13, 10, 5)])
 def test_a_logit_a_class_for_images_and_volumes_of_any_size(shape):
     model, image = build_model("confidence_net", **SMALL), jax.ShapeDtypeStruct(shape, jnp.float32)

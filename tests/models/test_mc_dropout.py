@@ -72,6 +72,7 @@ def test_an_image_is_no_surer_for_the_others_of_its_batch(variables):
     assert np.abs(dark[1] - bright[1]).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [

@@ -75,6 +75,7 @@ def test_adu_net_equals_the_peer(name):
     assert expected.std() > 0.1
 
 
+@pytest.mark.slow
 def test_parameter_count_equals_the_peers():
     model, volume = build_model("adu_net", num_classes=4), np.zeros((1, 32, 32, 32, 2), np.float32)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), volume, train=False))

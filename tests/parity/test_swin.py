@@ -102,6 +102,7 @@ def test_the_encoder_equals_timm_where_windows_fit():
     assert_close(features[-1], "timm/4")
 
 
+@pytest.mark.slow
 def test_the_encoder_counts_as_many_parameters_as_torchvision():
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     shapes = jax.eval_shape(functools.partial(SwinEncoder(96, 7, 0.2).init, train=False), jax.random.key(0), image)

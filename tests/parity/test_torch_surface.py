@@ -53,6 +53,7 @@ def test_all_metrics_equal_monai(unit):
     np.testing.assert_allclose(ours("pairs", unit)[both], GOLDEN[f"pairs/by_monai/{unit}"][both], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_hd95_is_what_monai_publishes_but_for_its_rounding(unit):
     both = is_present("pairs").all(1)
     difference = ours("pairs", unit)[both, HD95] - GOLDEN[f"pairs/hd95_as_published/{unit}"][both, 0]

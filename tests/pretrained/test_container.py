@@ -49,6 +49,7 @@ def test_a_changed_file_of_ours_is_refused(files, tmp_path, change, message):
     assert str(tmp_path / "changed.npz") in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_ours_is_refused(files, tmp_path):
     whole = (files / "keras.npz").read_bytes()
     array = io.BytesIO()

@@ -51,6 +51,7 @@ def test_the_encoder_comes_from_the_file_and_the_decoder_is_trained(sound, data_
     assert "<html" in (workdir / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

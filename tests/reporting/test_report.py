@@ -214,6 +214,7 @@ def test_what_the_split_was_asked_for_is_told(report, write):
     assert "Split by subject" not in write(report)[0]
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone(report, write):
     html, page = write(report)
     links = [value for _, name, value in page.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]

@@ -176,6 +176,7 @@ def test_the_three_must_be_as_long():
         paired(np.ones(3), np.ones(3), ["x", "y"])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=9))
 def test_exchanging_the_two_changes_signs_alone(pairs):

@@ -344,6 +344,7 @@ def test_killed_in_the_middle_of_writes_a_run_ends_in_the_same_bits(undisturbed,
     assert_same_end(workdir, undisturbed.workdir)
 
 
+@pytest.mark.slow
 def test_the_best_network_of_every_stage_is_kept(undisturbed):
     kept = [network(undisturbed.workdir, stage.name) for stage in STAGES]
     first, second = undisturbed.scored[:2]
@@ -420,6 +421,7 @@ def test_an_update_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path,
     assert_finite(state)
 
 
+@pytest.mark.slow
 def test_a_network_whose_output_is_not_a_number_is_not_saved(tmp_path):
     calls = itertools.count(1)
 

@@ -148,6 +148,7 @@ def test_the_update_is_the_gradient_of_the_two_terms(tiny, weight):
     np.testing.assert_allclose(metrics["loss"], fit + weight * agreement, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_second_view_is_used(tiny):
     state, step_fn, mesh = tiny
     batch = make_batch()
@@ -219,6 +220,7 @@ def test_four_devices_equal_one(adam):
     np.testing.assert_allclose([m["loss"] for m in first], [m["loss"] for m in second], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_number_of_a_stage_compiles_again(adam):
     state, programs = adam
     for step_fn, mesh in programs.values():
