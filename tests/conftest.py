@@ -15,6 +15,7 @@ os.environ["XDG_CACHE_HOME"] = _CACHE
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.path.join(_CACHE, "fetal_jax", "compiled")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # else the key of a program holds the folder's path
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Four devices on any machine. Networks run for a few steps only, so time goes into compiling: optimise little.
 os.environ["XLA_FLAGS"] = (
