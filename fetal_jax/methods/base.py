@@ -1,5 +1,6 @@
 """The interface of a training method: what a step minimises, what it remembers, and which network is published."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ def option(default: float, *, below: float = math.inf) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
+class Method(abc.ABC):
     """One way to train. The fields of a subclass are its options: numbers that a study may vary.
 
     An option reaches the compiled step only through `schedules` and `hp`: a step that read it as an attribute would
@@ -51,9 +52,9 @@ class Method:
         del key
         return state
 
+    @abc.abstractmethod
     def loss(self, ctx: "Context", batch: Batch) -> tuple[jax.Array, Metrics]:
         """The number to minimise and what is logged beside it."""
-        raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
     def after_update(self, state: TrainState, hp: Hyperparameters) -> TrainState:
         """The state after the optimizer's step: moving averages, thresholds, queues."""
