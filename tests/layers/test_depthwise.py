@@ -21,7 +21,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, derandomize=True)  # the same shapes in each run: compiled once
 @given(
     h=st.integers(1, 13),
     w=st.integers(1, 13),

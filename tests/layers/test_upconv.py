@@ -25,7 +25,7 @@ def assert_close(found, expected):
 
 
 @pytest.mark.slow
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, derandomize=True)  # the same shapes in each run: compiled once
 @given(h=st.integers(1, 6), w=st.integers(1, 6), channels=st.tuples(*[st.integers(1, 4)] * 2))
 def test_phases_equal_the_convolution_of_the_upsampled_image(h, w, channels):
     x, kernel = draw(0, 2, h, w, channels[0]), draw(1, 3, 3, *channels)

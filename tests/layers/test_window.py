@@ -100,7 +100,7 @@ def test_opposite_edges_do_not_see_each_other():
     assert moved.sum() == 4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)  # the same shapes in each run: compiled once
 @given(rows=st.integers(1, 4), columns=st.integers(1, 4), window=st.integers(1, 5), channels=st.integers(1, 3))
 def test_partition_is_undone(rows, columns, window, channels):
     x = draw(0, 2, rows * window, columns * window, channels)
