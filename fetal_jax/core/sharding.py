@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -68,7 +67,7 @@ def shard(tree: Any, mesh: Mesh) -> Any:
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """A copy of the tree on every device of the mesh."""
     # `device_put` alone gives back the same buffers where they are there already; a step would donate the original.
-    return jax.device_put(jax.tree.map(jnp.copy, tree), copied_to(mesh))
+    return jax.device_put(jax.tree.map(np.array, tree), copied_to(mesh))
 
 
 def compiler_options(mesh: Mesh) -> dict[str, Any]:

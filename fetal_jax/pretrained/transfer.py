@@ -5,7 +5,6 @@ from typing import Any
 
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fetal_jax.core.types import UserError, Variables
@@ -51,7 +50,7 @@ def apply_pretrained(variables: Variables, loaded: tuple[dict[str, Any], dict[st
     for collection, new in zip(("params", "batch_stats"), loaded, strict=True):
         group = getattr(variables, collection)
         _check_equal_shapes(collection, group.get("encoder", {}), new)
-        groups[collection] = {**group, "encoder": jax.tree.map(jnp.array, new)}  # copies, as a step may donate them
+        groups[collection] = {**group, "encoder": new}
     return Variables(**groups)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from fetal_jax.core.types import UserError, Variables
@@ -91,7 +92,7 @@ def _save(manager: ocp.CheckpointManager, step: int, state: Any, progress: dict[
         return
     directory = pathlib.Path(os.fspath(manager.directory))  # Orbax has a kind of path of its own
     _check_space(directory, state)
-    args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
+    args = ocp.args.Composite(state=ocp.args.StandardSave(_on_host(state)), progress=ocp.args.JsonSave(progress))
     try:
         with _stderr_put_away():
             manager.save(step, args=args, force=True)
@@ -102,6 +103,12 @@ def _save(manager: ocp.CheckpointManager, step: int, state: Any, progress: dict[
         for partial in directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(_remedy(directory, str(error).splitlines()[0][:200])) from error
+
+
+def _on_host(state: Any) -> Any:
+    """The state with NumPy arrays for what every device has all of: Orbax has each device cut out a share of such a
+    leaf and compiles a program for every shape of it, seconds for a network on a few devices."""
+    return jax.tree.map(lambda x: np.asarray(x) if getattr(x, "is_fully_replicated", False) else x, state)
 
 
 @contextlib.contextmanager

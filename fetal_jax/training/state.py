@@ -52,6 +52,6 @@ def enter_stage(
     first = start if start is not None else before.published(state) if before else state.networks[FIRST]
     name, *others = method.networks
     networks = {name: first} | {n: state.networks[n] if n in state.networks else create(n) for n in others}
-    optimizer = make_optimizer({})
-    opt_state: dict[str, Any] = {name: optimizer.init(network.params) for name, network in networks.items()}
+    init = jax.jit(make_optimizer({}).init)  # one program, not one for the zeros of every shape
+    opt_state: dict[str, Any] = {name: init(network.params) for name, network in networks.items()}
     return method.enter(state.replace(networks=networks, opt_state=opt_state, teachers={}, aux=()), key)
