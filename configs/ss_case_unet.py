@@ -26,6 +26,9 @@ SCHEDULES = {"short": (2, 24, 10), "few_images": (1, 60, 12), "published": (20, 
 def get_config(argument: str = "") -> ConfigDict:
     """Arguments: dataset, size (network pixels), model, encoder, split, labeller (threshold | naive), schedule, rounds.
 
+    The paper's encoder is `efficientnet_b0`, whose ImageNet weights `fetal-jax weights fetch` brings; the default is
+    its Lite flavour, whose weights are installed with this program.
+
     `split` is a published one of configs.common.SPLITS, `schedule` one of SCHEDULES; else they are the dataset's own.
     `rounds` is how often the images without labels are labelled, and the network trained again on both.
     """
@@ -41,8 +44,8 @@ def get_config(argument: str = "") -> ConfigDict:
         rounds=1,
     )
     model = {"name": arg["model"], "dropout": 0.1} | ({} if arg["model"] in NO_BATCH_NORM else {"bn_momentum": 0.9})
-    if arg["model"] in FAMILY:  # pretrained weights: a file of `fetal-jax weights import`
-        model |= {"encoder": arg["encoder"] or "efficientnet_b0", "pretrained": ""}
+    if arg["model"] in FAMILY:  # "imagenet", a file of `fetal-jax weights import`, or "" for random weights
+        model |= {"encoder": arg["encoder"] or "efficientnet_lite0", "pretrained": "imagenet"}
     elif arg["encoder"]:  # refused with the options that the network has
         model |= {"encoder": arg["encoder"]}
     config = base(arg, model)

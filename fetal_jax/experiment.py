@@ -118,10 +118,11 @@ class Experiment:
             )
         if self.settings.intensity != "unit":
             raise UserError(
-                f"intensity is {self.settings.intensity!r}: pretrained encoders take images in [0, 1], set 'unit'"
+                f"intensity is {self.settings.intensity!r}: pretrained encoders take images in [0, 1], set 'unit', "
+                "or model.pretrained= for random weights"
             )
 
-    def read_pretrained(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def read_pretrained(self) -> pretrained.PretrainedEncoder | None:
         """The weights that the encoder starts from; None: random ones. Raises UserError if they do not fit."""
         if not self.pretrained:
             return None

@@ -28,13 +28,37 @@ class Workdir:
         """Whether a run has claimed it."""
         return (self.path / "config.json").is_file()
 
-    def claim(self, settings: dict[str, Any], splits: Splits, subject_of: Mapping[str, str]) -> None:
-        """Makes a new workdir ours, or checks that an existing one is of this config and split, and that none leaks."""
+    def claim(
+        self,
+        settings: dict[str, Any],
+        splits: Splits,
+        subject_of: Mapping[str, str],
+        weights: dict[str, Any] | None = None,
+    ) -> None:
+        """Makes a new workdir ours, or checks that an existing one is of this config and split, and that none leaks.
+
+        `weights` says whose weights the encoder of a new run starts from; None: random ones.
+        """
         splits.check_subjects(subject_of)
+        if weights and not self.begun:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self._weights, weights, format=1)
         configs.write_or_compare(settings, self.path)
         if not self.splits.exists():
             splits.save(self.splits)
         self.check_splits(splits)
+
+    def initial_weights(self) -> str:
+        """Whose weights the encoder started from, in words: "random" if nobody's."""
+        if not self._weights.is_file():
+            return "random"
+        header = read_json(self._weights, format=1, what="a record of pretrained weights")
+        source = header["source"] or header["source_file"]
+        return f"{header['encoder']} of {source}, sha256 {header['source_sha256'][:8]}"
+
+    @property
+    def _weights(self) -> pathlib.Path:
+        return self.path / "weights.json"
 
     def check_splits(self, splits: Splits) -> None:
         """Raises UserError if the dataset has changed since the run began: its images would be dealt differently."""

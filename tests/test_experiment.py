@@ -93,7 +93,9 @@ def test_a_fold_is_tested_instead_of_a_number_of_images(make):
 
 def test_the_intensity_travels_into_the_model_card(make):
     assert make().inference_config("fine_tune").intensity == "unit"
-    assert make(intensity="symmetric").inference_config("fine_tune").intensity == "symmetric"
+    assert (
+        make(intensity="symmetric", **{"model.pretrained": ""}).inference_config("fine_tune").intensity == "symmetric"
+    )
     with pytest.raises(UserError, match="intensity 'signed' is unknown: choose one of unit, symmetric"):
         make(intensity="signed")
 

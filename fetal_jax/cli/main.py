@@ -122,14 +122,14 @@ def _set_up() -> None:
     import jax
     from absl import flags, logging
 
+    from fetal_jax.core.folders import cache_folder
     from fetal_jax.core.sharding import keep_freed_memory
 
     # Without the cache a run only starts later; a disk too full for it is told where it matters, at a checkpoint.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     flags.FLAGS.mark_as_parsed()
     logging.set_verbosity(logging.WARNING)
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "fetal_jax" / "compiled"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
     keep_freed_memory()
 
 

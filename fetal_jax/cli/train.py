@@ -37,12 +37,13 @@ def _train(args: argparse.Namespace) -> None:
     settings, workdir = config.load(args.config, cli_config.overrides(args)), Workdir(args.workdir)
     experiment = Experiment(settings, cli_data.data_dir(args))
     experiment.check_devices()
-    if not workdir.begun:
-        experiment.read_pretrained()  # refused before anything is written
+    loaded = None if workdir.begun else experiment.read_pretrained()  # refused before anything is written
+    weights = loaded.header if loaded else None
     with claimed(args.workdir) if processes.is_main() else contextlib.nullcontext():
         if processes.is_main():
-            workdir.claim(settings, experiment.splits, experiment.dataset.subjects)
-            print(describe(experiment.stages), experiment.describe(), sep="\n", flush=True)
+            workdir.claim(settings, experiment.splits, experiment.dataset.subjects, weights)
+            print(describe(experiment.stages), experiment.describe(), sep="\n")
+            print(f"initial weights: {workdir.initial_weights()}", flush=True)
             for warning in experiment.warnings:
                 print(f"note: {warning}", flush=True)
         processes.wait_for_all("workdir")

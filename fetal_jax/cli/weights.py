@@ -1,4 +1,4 @@
-"""The command line of pretrained weights: import, show.
+"""The command line of pretrained weights: fetch, import, show.
 
 Nothing heavy is imported before a command needs it.
 """
@@ -9,8 +9,11 @@ import pathlib
 
 def add(commands) -> None:
     """Adds `weights` and its actions to the parser's commands."""
-    parser = commands.add_parser("weights", help="import and show pretrained encoders")
+    parser = commands.add_parser("weights", help="fetch, import and show pretrained encoders")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    fetch = actions.add_parser("fetch", help="the ImageNet weights of an encoder, once", allow_abbrev=False)
+    fetch.add_argument("encoder", help="efficientnet_b0 to b4, resnet18, resnet34 or resnet50")
+    fetch.set_defaults(run=_fetch)
     _add_import(actions)
     show = actions.add_parser("show", help="whose weights a file holds", allow_abbrev=False)
     show.add_argument("file", type=pathlib.Path, metavar="FILE.npz")
@@ -26,6 +29,24 @@ def _add_import(actions) -> None:
     parser.add_argument("--any-hash", action="store_true", help="take a Keras file that is not the official one")
     parser.add_argument("--normalization", help="of PyTorch weights: imagenet (default) or half")
     parser.set_defaults(run=_import)
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from fetal_jax.pretrained import imagenet, import_weights, read_header
+    from input_pipeline.download.claim import claimed
+    from input_pipeline.download.fetch import Patience, fetch, remote_file
+
+    published, out = imagenet.published_file(args.encoder), imagenet.fetched_file(args.encoder)
+    if not out.is_file():
+        folder = out.parent / f"{args.encoder}.download"
+        with claimed(folder):
+            file = fetch(remote_file(published.url, published.checksum, Patience()), folder, Patience())
+            # The hash is that of its publisher, so a pickle may be read; nothing of it is run all the same.
+            kind = "torch" if file.suffix == ".pth" else None
+            import_weights(file, args.encoder, out, source=published.url, kind=kind)
+            file.unlink()
+    _print(read_header(out))
+    print(f"{out}\nuse: --config.model.encoder={args.encoder} --config.model.pretrained=imagenet")
 
 
 def _import(args: argparse.Namespace) -> None:

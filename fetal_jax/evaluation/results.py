@@ -299,6 +299,7 @@ class EvaluationResult:
     classes: tuple[str, ...]
     model: str
     n_parameters: int
+    initial_weights: str  # of the encoder: whose they were, or "random"
     seconds: Mapping[str, float]  # of training, by stage
     warnings: tuple[str, ...]
     scores: ScoresResult
@@ -324,6 +325,7 @@ class EvaluationResult:
             "classes": list(self.classes),
             "model": self.model,
             "n_parameters": self.n_parameters,
+            "initial_weights": self.initial_weights,
             "stages": stages,
             "test": stages[scores.final_stage],
             "final_stage": scores.final_stage,

@@ -1,13 +1,16 @@
-"""EfficientNet-B0 to B4 without their classifier, equal layer by layer to keras.applications.EfficientNetB0 to B4.
+"""EfficientNet-B0 to B4 without their classifier, equal layer by layer to keras.applications.EfficientNetB0 to B4, and
+EfficientNet-Lite0 to Lite2, equal to TensorFlow's `efficientnet/lite`.
 
 Tan & Le, "EfficientNet: Rethinking model scaling", ICML 2019. Names follow Keras: its layer `block2a_expand_conv` is
 `params["encoder"]["block2a"]["expand_conv"]` here. PyTorch's flavour of the same networks (timm) differs in the padding
-of strided convolutions and in the epsilon of the normalisation.
+of strided convolutions and in the epsilon of the normalisation. The Lite flavour has no squeeze-excite, ReLU6 for SiLU,
+and the stem, the top and the blocks beside them are not scaled.
 """
 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -58,6 +61,7 @@ STAGES = (
 STEM, TOP = 32, 1280  # channels at scale B0
 SKIPS = ("block2a", "block3a", "block4a", "block5a")
 SCALES = {"b0": (1.0, 1.0), "b1": (1.0, 1.1), "b2": (1.1, 1.2), "b3": (1.2, 1.4), "b4": (1.4, 1.8)}  # width, depth
+LITE_SCALES = {"0": (1.0, 1.0), "1": (1.0, 1.1), "2": (1.1, 1.2)}
 
 
 def scaled_width(channels: int, width: float) -> int:
@@ -67,8 +71,11 @@ def scaled_width(channels: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
-def scaled_blocks(width: float, depth: float) -> tuple[Block, ...]:
-    """The blocks of all stages: `width` times the channels, `depth` times the blocks of a stage, rounded up."""
+def scaled_blocks(width: float, depth: float, lite: bool = False) -> tuple[Block, ...]:
+    """The blocks of all stages: `width` times the channels, `depth` times the blocks of a stage, rounded up.
+
+    Of a Lite network the first and the last stage keep their number of blocks.
+    """
     return tuple(
         Block(
             f"block{number}{chr(ord('a') + index)}",
@@ -78,7 +85,7 @@ def scaled_blocks(width: float, depth: float) -> tuple[Block, ...]:
             stage.expand,
         )
         for number, stage in enumerate(STAGES, start=1)
-        for index in range(math.ceil(depth * stage.repeats))
+        for index in range(stage.repeats if lite and number in (1, len(STAGES)) else math.ceil(depth * stage.repeats))
     )
 
 
@@ -98,14 +105,20 @@ class Normalization(nn.Module):
         return scaled.astype(image.dtype)
 
 
+def activation(lite: bool) -> Callable[[Array], Array]:
+    """ReLU6 of the Lite flavour, SiLU of the others."""
+    return jax.nn.relu6 if lite else jax.nn.silu
+
+
 class MBConv(nn.Module):
-    """Inverted residual: expand 1×1, depthwise k×k, squeeze-excite, project 1×1, drop-connect, add."""
+    """Inverted residual: expand 1×1, depthwise k×k, squeeze-excite (not Lite), project 1×1, drop-connect, add."""
 
     block: Block
     drop_rate: float
     bn_momentum: float = 0.99
     padding: str = "same"
     epsilon: float = KERAS_EPSILON
+    lite: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool):
@@ -113,8 +126,9 @@ class MBConv(nn.Module):
         block, c = self.block, x.shape[-1]
         expanded = x if block.expand == 1 else self._unit("expand", x, block.expand * c, train)
         y = DepthwiseConv(block.size, block.stride, padding=self.padding, name="dwconv")(expanded)
-        y = jax.nn.silu(self._bn("bn")(y, train=train))
-        y = SqueezeExcite(max(1, c // 4), True, jax.nn.silu, fan_out_normal, name="se")(y)
+        y = activation(self.lite)(self._bn("bn")(y, train=train))
+        if not self.lite:
+            y = SqueezeExcite(max(1, c // 4), True, jax.nn.silu, fan_out_normal, name="se")(y)
         y = Conv(block.features, 1, use_bias=False, kernel_init=fan_out_normal, name="project_conv")(y)
         y = self._bn("project_bn")(y, train=train)
         if block.stride == 1 and block.features == c:
@@ -124,14 +138,14 @@ class MBConv(nn.Module):
 
     def _unit(self, name: str, x, features: int, train: bool):
         x = Conv(features, 1, use_bias=False, kernel_init=fan_out_normal, name=f"{name}_conv")(x)
-        return jax.nn.silu(self._bn(f"{name}_bn")(x, train=train))
+        return activation(self.lite)(self._bn(f"{name}_bn")(x, train=train))
 
     def _bn(self, name: str) -> BatchNorm:
         return BatchNorm(self.bn_momentum, self.epsilon, name=name)
 
 
 class EfficientNet(nn.Module):
-    """The encoder: four skip features and the top activation. `width` and `depth` scale B0 (`SCALES`).
+    """The encoder: four skip features and the top activation. `width` and `depth` scale B0 (`SCALES`, `LITE_SCALES`).
 
     Keras' `correct_pad` before its stride-2 convolutions is exactly "same" padding. `bn_momentum` 0.99 is Keras';
     in runs under a thousand steps from random weights the running averages lag behind, and 0.9 serves better.
@@ -142,27 +156,29 @@ class EfficientNet(nn.Module):
     bn_momentum: float = 0.99
     padding: str = "same"
     epsilon: float = KERAS_EPSILON
+    lite: bool = False
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w c"], *, train: bool) -> list[Float[Array, "b h2 w2 c2"]]:
         """Features of an image in [0, 1] at strides 2, 4, 8, 16, 32; of B0 96, 144, 240, 480, 1280 channels."""
         x = Normalization(name="normalization")(image)
-        x = self._unit("stem", x, scaled_width(STEM, self.width), 3, 2, train)
+        ends_width = 1.0 if self.lite else self.width
+        x = self._unit("stem", x, scaled_width(STEM, ends_width), 3, 2, train)
         skips: list[Array] = []
-        blocks = scaled_blocks(self.width, self.depth)
+        blocks = scaled_blocks(self.width, self.depth, self.lite)
         for index, block in enumerate(blocks):
-            mbconv = MBConv(
-                block, DROP_CONNECT * index / len(blocks), self.bn_momentum, self.padding, self.epsilon, name=block.name
-            )
+            drop_rate = DROP_CONNECT * index / len(blocks)
+            mbconv = MBConv(block, drop_rate, self.bn_momentum, self.padding, self.epsilon, self.lite, name=block.name)
             x, expanded = mbconv(x, train=train)
             if block.name in SKIPS:
                 skips.append(record_intermediate(self, f"features{len(skips) + 1}", expanded))
-        top = self._unit("top", x, scaled_width(TOP, self.width), 1, 1, train)
+        top = self._unit("top", x, scaled_width(TOP, ends_width), 1, 1, train)
         return [*skips, record_intermediate(self, "features5", top)]
 
     def _unit(self, name: str, x, features: int, size: int, stride: int, train: bool):
         conv = Conv(features, size, stride, False, fan_out_normal, padding=self.padding, name=f"{name}_conv")
-        return jax.nn.silu(BatchNorm(self.bn_momentum, self.epsilon, name=f"{name}_bn")(conv(x), train=train))
+        normalised = BatchNorm(self.bn_momentum, self.epsilon, name=f"{name}_bn")(conv(x), train=train)
+        return activation(self.lite)(normalised)
 
 
 EfficientNetB0 = functools.partial(EfficientNet, *SCALES["b0"])

@@ -16,7 +16,11 @@ from fetal_jax.pretrained.sources import Tensor, kind_of, opened
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What images in [0, 1] are normalised by in front of weights of PyTorch, whose files do not say it.
-NORMALIZATIONS = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}
+NORMALIZATIONS = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),  # efficientnet_lite_builder.py: (255 x − 127) / 128
+}
 # MD5 of the files of keras-applications: with the classifier, and without it (`_notop`). From keras 3.15,
 # keras/src/applications/efficientnet.py, WEIGHTS_HASHES.
 KERAS_MD5 = {
@@ -38,34 +42,48 @@ def import_weights(
     source: str = "",
     any_hash: bool = False,
     normalization: str | None = None,
+    kind: str | None = None,
 ) -> dict[str, Any]:
     """Reads `file`, checks every layer of `encoder`, writes `out` (.npz) and returns its header.
 
     `source` says in words where the file is from. `any_hash` takes a Keras file that is not one of the official ones.
-    `normalization` ("imagenet", the default, or "half") is for PyTorch's weights; Keras' file has its own.
+    `normalization` ("imagenet", "half" or "lite") is for PyTorch's weights, by default what it was trained with; Keras'
+    file has its own. `kind` is "torch" for a pickle whose hash was compared with a published one.
     Raises UserError, naming file and layer, for whatever is not as it should be; nothing is written then.
     """
     file = pathlib.Path(file)
+    layout, arrays = converted(file, encoder, kind or kind_of(file), any_hash=any_hash, normalization=normalization)
+    container.write(out, {**header_of(file, encoder, source), "layout": layout, **_constants_of(arrays)}, arrays)
+    return container.read_header(out)
+
+
+def header_of(file: pathlib.Path, encoder: str, source: str) -> dict[str, Any]:
+    """What tells where weights are from: the encoder, words, the file and its sha256."""
+    found = {"encoder": encoder, "source": source, "source_file": file.name}
+    return found | {"source_sha256": _hash(file, "sha256")}
+
+
+def converted(
+    file: pathlib.Path, encoder: str, kind: str, *, any_hash: bool = False, normalization: str | None = None
+) -> tuple[str, dict[str, np.ndarray]]:
+    """The layout of a file of that kind, and the variables of the encoder by our paths. See `import_weights`."""
     layers = {path: shape for path, shape in container.shapes_of(encoder).items() if not path.startswith(NORMALIZATION)}
-    kind = kind_of(file)
     if kind == "hdf5":
         _check_keras(file, encoder, any_hash, normalization)
         with opened(file, kind) as tensors:
             layout, (arrays, constants) = "keras", _from_keras(file, encoder, tensors, layers)
     else:
-        constants = _constants(normalization or "imagenet")
+        constants = _constants(normalization or ("lite" if "_lite" in encoder else "imagenet"))
         with opened(file, kind) as tensors:
             layout, arrays = _from_torch(file, encoder, tensors, layers)
     mean, std = (np.asarray(values, np.float32) for values in constants)
     known = {"mean": mean, "variance": np.square(std), "count": np.zeros((), np.float32)}
-    header: dict[str, Any] = {"encoder": encoder, "layout": layout, "source": source, "source_file": file.name}
-    header |= {"source_sha256": _hash(file, "sha256"), "mean": _rounded(mean), "std": _rounded(std)}
-    container.write(out, header, arrays | {NORMALIZATION + name: value for name, value in known.items()})
-    return container.read_header(out)
+    return layout, arrays | {NORMALIZATION + name: value for name, value in known.items()}
 
 
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in values]
+def _constants_of(arrays: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    mean, std = arrays[f"{NORMALIZATION}mean"], np.sqrt(arrays[f"{NORMALIZATION}variance"])
+    return {name: [round(float(value), 6) for value in values] for name, values in (("mean", mean), ("std", std))}
 
 
 def _constants(normalization: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

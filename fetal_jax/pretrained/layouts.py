@@ -1,4 +1,5 @@
-"""What others call the layers of our encoders: Keras, timm and torchvision, Hugging Face transformers.
+"""What others call the layers of our encoders: Keras, timm and torchvision, Hugging Face transformers, and
+EfficientNet-PyTorch, whose names segmentation_models_pytorch and EfficientNet-Lite have.
 
 A variable is named by its path, `params/block2a/expand_conv/kernel`; another's name of it follows from the path alone.
 """
@@ -9,12 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fetal_jax.models.efficientnet import SCALES, scaled_blocks
+from fetal_jax.models.efficientnet import LITE_SCALES, SCALES, scaled_blocks
 
 # Weights of a layer by our names. Those of a convolution are `kernel` and `bias`, of BatchNorm the other four.
 TORCH = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 KERAS_BN = {"scale": "gamma", "bias": "beta", "mean": "moving_mean", "var": "moving_variance"}
-BESIDES = re.compile(r"(classifier|fc)\..*|.*num_batches_tracked")  # of a PyTorch file, not of an encoder
+BESIDES = re.compile(r"(classifier|_?fc)\..*|.*num_batches_tracked")  # of a PyTorch file, not of an encoder
 
 _TIMM_SQUEEZE = {"se.reduce": "se.conv_reduce", "se.expand": "se.conv_expand"}
 _TIMM_BLOCK = {
@@ -43,6 +44,22 @@ _TRANSFORMERS_ENDS = {
     "stem_bn": "embeddings.batchnorm",
     "top_conv": "encoder.top_conv",
     "top_bn": "encoder.top_bn",
+}
+_EFFICIENTNET_PYTORCH_BLOCK = {
+    "expand_conv": "_expand_conv",
+    "expand_bn": "_bn0",
+    "dwconv": "_depthwise_conv",
+    "bn": "_bn1",
+    "se.reduce": "_se_reduce",
+    "se.expand": "_se_expand",
+    "project_conv": "_project_conv",
+    "project_bn": "_bn2",
+}
+_EFFICIENTNET_PYTORCH_ENDS = {
+    "stem_conv": "_conv_stem",
+    "stem_bn": "_bn0",
+    "top_conv": "_conv_head",
+    "top_bn": "_bn1",
 }
 
 
@@ -84,6 +101,8 @@ def torch_layout(encoder: str, names: set[str]) -> Layout | None:
     for prefix in (f"{family}.", ""):  # with a classifier beside the network, and without
         if any(name.startswith(prefix + mark) for name in names):
             return Layout("transformers", _TRANSFORMERS[family], prefix=prefix)
+    if any(name.startswith("_conv_stem.") for name in names):
+        return Layout("EfficientNet-PyTorch", _efficientnet_pytorch)
     first = {"resnet": "conv1.", "efficientnet": "conv_stem."}[family]
     return Layout("timm", _TIMM[family]) if any(name.startswith(first) for name in names) else None
 
@@ -100,8 +119,21 @@ def _transformers_efficientnet(encoder: str, module: str) -> str:
     block, _, rest = module.partition(".")
     if not rest:
         return _TRANSFORMERS_ENDS[module]
-    names = [block.name for block in scaled_blocks(*SCALES[encoder[-2:]])]
-    return f"encoder.blocks.{names.index(block)}.{_TRANSFORMERS_BLOCK[rest]}"
+    return f"encoder.blocks.{_index_of(encoder, block)}.{_TRANSFORMERS_BLOCK[rest]}"
+
+
+def _efficientnet_pytorch(encoder: str, module: str) -> str:
+    block, _, rest = module.partition(".")
+    if not rest:
+        return _EFFICIENTNET_PYTORCH_ENDS[module]
+    return f"_blocks.{_index_of(encoder, block)}.{_EFFICIENTNET_PYTORCH_BLOCK[rest]}"
+
+
+def _index_of(encoder: str, block: str) -> int:
+    """The number of a block of that name, from the stem on."""
+    lite = "_lite" in encoder
+    scale = LITE_SCALES[encoder[-1]] if lite else SCALES[encoder[-2:]]
+    return [block.name for block in scaled_blocks(*scale, lite=lite)].index(block)
 
 
 def _timm_resnet(encoder: str, module: str) -> str:

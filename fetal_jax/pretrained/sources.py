@@ -1,4 +1,7 @@
-"""The tensors of a file that somebody else wrote: HDF5 or safetensors, told apart by what is in it. Never a pickle."""
+"""The tensors of a file that somebody else wrote: HDF5 or safetensors, told apart by what is in it.
+
+A pickle only where its hash is known, and then without running it.
+"""
 
 import contextlib
 import dataclasses
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fetal_jax.core.types import UserError
+from fetal_jax.pretrained.torch_file import read_torch_file
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")  # PyTorch zips its pickles
@@ -45,9 +49,11 @@ def kind_of(path: pathlib.Path) -> str:
 def opened(path: pathlib.Path, kind: str) -> Iterator[dict[str, Tensor]]:
     """The tensors by name of a file of that kind, to be read inside the block. Raises UserError for a damaged file.
 
+    `kind` is what `kind_of` says, or "torch" for a pickle whose hash was compared with a published one.
+
     A tensor of HDF5 is named `layer/weight`, as Keras' layout has it, whatever groups are around.
     """
-    with {"hdf5": _hdf5, "safetensors": _safetensors}[kind](path) as tensors:
+    with {"hdf5": _hdf5, "safetensors": _safetensors, "torch": _torch}[kind](path) as tensors:
         yield tensors
 
 
@@ -109,6 +115,14 @@ def _safetensors(path: pathlib.Path) -> Iterator[dict[str, Tensor]]:
             names = file.keys()
             tensors = {name: tensor(file, name) for name in names}
         yield tensors
+
+
+@contextlib.contextmanager
+def _torch(path: pathlib.Path) -> Iterator[dict[str, Tensor]]:
+    def tensor(array: np.ndarray) -> Tensor:
+        return Tensor(array.shape, array.dtype.kind == "f", lambda: array.astype(np.float32))
+
+    yield {name: tensor(array) for name, array in read_torch_file(path).items()}
 
 
 @contextlib.contextmanager

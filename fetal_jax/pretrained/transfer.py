@@ -1,5 +1,6 @@
 """From a file of encoder weights into a network."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -9,13 +10,25 @@ import numpy as np
 
 from fetal_jax.core.types import UserError, Variables
 from fetal_jax.pretrained.container import read
+from fetal_jax.pretrained.imagenet import IMAGENET, read_imagenet
 
 FIRST = {"efficientnet": "params/stem_conv/kernel", "resnet": "params/conv1/kernel"}
 MEAN, VARIANCE = (f"batch_stats/normalization/{name}" for name in ("mean", "variance"))
 
 
-def load(path: str | os.PathLike, encoder: str, channels: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The groups `params["encoder"]` and `batch_stats["encoder"]` of an encoder for images of `channels`, 1 or 3.
+@dataclasses.dataclass(frozen=True)
+class PretrainedEncoder:
+    """The groups `params["encoder"]` and `batch_stats["encoder"]`, and whose weights they are."""
+
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    header: dict[str, Any]
+
+
+def load(path: str | os.PathLike, encoder: str, channels: int) -> PretrainedEncoder:
+    """The weights of an encoder for images of `channels`, 1 or 3.
+
+    `path` is a file that `fetal-jax weights import` wrote, or "imagenet".
 
     For grey images the first convolution is summed over the colours, and mean and standard deviation of the
     normalisation are their means over the colours. Where the constants of the colours are equal, that is what a colour
@@ -25,7 +38,7 @@ def load(path: str | os.PathLike, encoder: str, channels: int) -> tuple[dict[str
     Raises UserError, naming the file and the key of the config, for a file that `fetal-jax weights import` did not
     write, one of another encoder, and another number of channels.
     """
-    header, arrays = read(path)
+    header, arrays = read_imagenet(encoder) if path == IMAGENET else read(path)
     if header["encoder"] != encoder:
         raise UserError(
             f"model.pretrained {path} holds weights of {header['encoder']}, the network has {encoder}: "
@@ -38,17 +51,17 @@ def load(path: str | os.PathLike, encoder: str, channels: int) -> tuple[dict[str
         )
     arrays = _for_grey(arrays) if channels == 1 else arrays
     tree = flax.traverse_util.unflatten_dict(arrays, sep="/")
-    return tree["params"], tree["batch_stats"]
+    return PretrainedEncoder(tree["params"], tree["batch_stats"], header)
 
 
-def apply_pretrained(variables: Variables, loaded: tuple[dict[str, Any], dict[str, Any]]) -> Variables:
+def apply_pretrained(variables: Variables, loaded: PretrainedEncoder) -> Variables:
     """A network's variables with those that `load` gave in place of its encoder's; the decoder's stay.
 
     Raises UserError, naming the variable, where the network's encoder has others or other shapes.
     """
     groups = {}
-    for collection, new in zip(("params", "batch_stats"), loaded, strict=True):
-        group = getattr(variables, collection)
+    for collection in ("params", "batch_stats"):
+        group, new = getattr(variables, collection), getattr(loaded, collection)
         _check_equal_shapes(collection, group.get("encoder", {}), new)
         groups[collection] = {**group, "encoder": new}
     return Variables(**groups)

@@ -86,6 +86,7 @@ class Report:
     dataset: str = ""
     model: str = ""
     n_parameters: int | None = None
+    initial_weights: str | None = None
     splits: Splits | None = None
     warnings: tuple[str, ...] = ()
     protocol: tuple[StageResult, ...] = ()

@@ -30,7 +30,7 @@ class RemoteFile:
     name: str
     url: str
     size: int  # bytes
-    checksum: str  # "md5:" or another name of hashlib, and hexadecimal digits
+    checksum: str  # "md5:" or another name of hashlib, and hexadecimal digits: all, or as many as are published
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,19 @@ def fetch_json(url: str, patience: Patience) -> Any:
         raise UserError(f"{url}: the answer is not JSON: try again later") from error
 
 
+def remote_file(url: str, checksum: str, patience: Patience) -> RemoteFile:
+    """The file at `url` as its server describes it. Raises UserError if it cannot be reached or does not say a size."""
+
+    def attempt() -> str:
+        with open_url(url, {}, patience.timeout_s) as response:
+            return response.headers.get("Content-Length", "")
+
+    size = _insist(attempt, url, patience).strip()
+    if not size.isdigit():
+        raise UserError(f"{url}: the server does not say how large the file is: download it by hand and import it")
+    return RemoteFile(url.rpartition("/")[2], url, int(size), checksum)
+
+
 def fetch(file: RemoteFile, folder: pathlib.Path, patience: Patience) -> pathlib.Path:
     """The path of the file in `folder`; it is not fetched again if it is there and its checksum is right.
 
@@ -67,7 +80,7 @@ def fetch(file: RemoteFile, folder: pathlib.Path, patience: Patience) -> pathlib
     """
     path = folder / file.name
     if path.is_file():
-        if _digest(path, file) == file.checksum:
+        if _digest(path, file).startswith(file.checksum):
             return path
         path.unlink()
     part = _Part(file, folder)
@@ -75,7 +88,7 @@ def fetch(file: RemoteFile, folder: pathlib.Path, patience: Patience) -> pathlib
     with tqdm(desc=file.name, total=file.size, unit="B", unit_scale=True, disable=None) as bar:
         _insist(lambda: _transfer(file, part, patience.timeout_s, bar), file.url, patience)
     found = _digest(part.path, file)
-    if found != file.checksum:
+    if not found.startswith(file.checksum):
         part.discard()
         raise UserError(
             f"{file.url}: has checksum {found}, its record says {file.checksum}; it is deleted: run the command again,"

@@ -26,8 +26,8 @@ class Refused(UserError):
 
     def __init__(self, url: str, status: int, reason: str):
         super().__init__(
-            f"{url}: the server answers {status} {reason}: check that the record is still public, or download its files"
-            " by hand and name their folder with --source"
+            f"{url}: the server answers {status} {reason}: check that it is still public, or download it by hand (data:"
+            " name its folder with --source; weights: fetal-jax weights import)"
         )
         self.status = status
 

