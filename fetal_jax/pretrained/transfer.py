@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import flax.traverse_util
-import jax
 import numpy as np
 
 from fetal_jax.core.types import UserError, Variables
