@@ -2,7 +2,7 @@
 
 make quickstart     (= fetal-jax train --config configs/quickstart.py --workdir runs/quickstart)
 
-4 minutes on 2 CPU cores, test Dice per image 0.925 (simulated cerebella, 60 images; docs/results.md).
+4 to 10 minutes on 2 CPU cores, test Dice per image 0.953 (simulated cerebella, 60 images; docs/results.md).
 """
 
 from typing import Any

@@ -145,7 +145,7 @@ def _result(
         classes=experiment.facts.classes,
         model=experiment.model_settings["name"],
         n_parameters=_n_parameters(workdir.stage_model(inferred.stage)),
-        initial_weights=workdir.initial_weights(),
+        initial_weights=workdir.initial_weights(experiment.pretrained),
         seconds=training.history.seconds,
         warnings=run_warnings(_training_facts(experiment, training, inferred.stage), scores.test, scores.foreground),
         scores=scores,

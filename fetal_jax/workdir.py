@@ -48,10 +48,12 @@ class Workdir:
             splits.save(self.splits)
         self.check_splits(splits)
 
-    def initial_weights(self) -> str:
-        """Whose weights the encoder started from, in words: "random" if nobody's."""
-        if not self._weights.is_file():
+    def initial_weights(self, pretrained: str) -> str:
+        """Whose weights the encoder started from, in words: "random" if nobody's. `pretrained` is the config's word."""
+        if not pretrained:
             return "random"
+        if not self._weights.is_file():  # begun before they were recorded
+            return pretrained
         header = read_json(self._weights, format=1, what="a record of pretrained weights")
         source = header["source"] or header["source_file"]
         return f"{header['encoder']} of {source}, sha256 {header['source_sha256'][:8]}"

@@ -177,7 +177,7 @@ def test_every_stage_draws_in_an_order_of_its_own(make):
         ({"stages.retrain.learning_rate": -1}, r"stages\.retrain\.learning_rate is -1\.0: it must be 0 or more"),
         (
             {"stages.retrain.method.name": "cpss"},
-            r"stages\.retrain\.method 'cpss' is unknown: choose one of cps, mean_teacher",
+            r"stages\.retrain\.method 'cpss' is unknown: choose one of cps, cutmix_mean_teacher, mean_teacher",
         ),
         (
             {"stages.retrain.method.consistenc": 1},

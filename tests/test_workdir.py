@@ -138,3 +138,16 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
         write_json(path, {"dice": float("nan")}, format=1)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_run_says_whose_weights_it_began_with(workdir):
+    header = {
+        "encoder": "resnet18",
+        "source": "",
+        "source_file": "mine.safetensors",
+        "source_sha256": "0123456789abcdef",
+    }
+    assert workdir.initial_weights("") == "random"
+    assert workdir.initial_weights("mine.npz") == "mine.npz"  # begun by a version that did not record more
+    write_json(workdir.path / "weights.json", header, format=1)
+    assert workdir.initial_weights("mine.npz") == "resnet18 of mine.safetensors, sha256 01234567"

@@ -43,7 +43,7 @@ def _train(args: argparse.Namespace) -> None:
         if processes.is_main():
             workdir.claim(settings, experiment.splits, experiment.dataset.subjects, weights)
             print(describe(experiment.stages), experiment.describe(), sep="\n")
-            print(f"initial weights: {workdir.initial_weights()}", flush=True)
+            print(f"initial weights: {workdir.initial_weights(experiment.pretrained)}", flush=True)
             for warning in experiment.warnings:
                 print(f"note: {warning}", flush=True)
         processes.wait_for_all("workdir")

@@ -2,6 +2,7 @@
 
 from fetal_jax.methods import (  # noqa: F401 (each of them registers its method)
     cps,
+    cutmix_mean_teacher,
     mean_teacher,
     self_training,
     supervised,

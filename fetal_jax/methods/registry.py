@@ -26,7 +26,7 @@ def register(name: str) -> Callable[[M], M]:
 def make_method(name: str, options: Mapping[str, Any], key: str = "method") -> Method:
     """The method `name` with its options. Raises UserError, under the config key `key`, for what it does not take."""
     if name not in METHODS:
-        raise UserError(f"{key} {name!r} is unknown: choose one of {', '.join(METHODS)}")
+        raise UserError(f"{key} {name!r} is unknown: choose one of {', '.join(sorted(METHODS))}")
     fields = {field.name: field for field in dataclasses.fields(METHODS[name])}
     for option, value in options.items():
         if option not in fields:
