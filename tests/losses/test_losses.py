@@ -56,6 +56,32 @@ def test_dice_by_hand(probs, target, weights, expected):
     np.testing.assert_allclose(loss, [expected], atol=1e-5)
 
 
+# Probabilities 0.8, 0.4, 0.2, label 1, 1, 0: found 1.2, too many 0.2, missed 0.2 + 0.6.
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [([1, 1, 1], 1 - 1.2 / (1.2 + 0.3 * 0.2 + 0.7 * 0.8)), ([1, 0, 1], 1 - 0.8 / (0.8 + 0.3 * 0.2 + 0.7 * 0.2))],
+)
+def test_tversky_by_hand(weights, expected):
+    logits = image([logit(p) for p in (0.8, 0.4, 0.2)])[..., None]
+    loss = compose.supervised("tversky")(logits, jnp.array([[[1, 1, 0]]]), image(weights))
+    np.testing.assert_allclose(loss, [expected], atol=1e-5)
+
+
+# The foreground has 2 pixels and v = 1/4, the background 1 and v = 1; the sums of p + g are 1.4 + 2 and 1.6 + 1.
+@pytest.mark.parametrize(
+    ("labels", "class_weights", "expected"),
+    [
+        ([1, 1, 0], None, 1 - 2 * (1.2 / 4 + 0.8) / (3.4 / 4 + 2.6)),
+        ([1, 1, 0], [1, 4], 1 - 2 * (1.2 + 0.8) / (3.4 + 2.6)),
+        ([0, 0, 0], None, 1 - 2 * (1.6 / 9) / (4.6 / 9 + 1.4)),  # the foreground is absent: as if it had one pixel
+    ],
+)
+def test_generalised_dice_by_hand(labels, class_weights, expected):
+    logits = image([logit(p) for p in (0.8, 0.4, 0.2)])[..., None]
+    loss = compose.supervised("generalised_dice", class_weights)(logits, jnp.array([[labels]]), jnp.ones((1, 1, 3)))
+    np.testing.assert_allclose(loss, [expected], atol=1e-5)
+
+
 def test_dice_is_the_mean_over_classes_and_not_over_images():
     probs = jnp.array([[[[1.0, 0.0]]], [[[0.0, 0.0]]]])  # two images of one pixel, two classes
     target = jnp.array([[[[1.0, 1.0]]], [[[1.0, 1.0]]]])
@@ -255,7 +281,7 @@ def test_untrusted_images_do_not_count_in_the_mean():
 
 
 def test_an_unknown_objective_names_the_known_ones():
-    with pytest.raises(UserError, match=r"'dise'.*cross_entropy, focal, dice, bce_dice"):
+    with pytest.raises(UserError, match=r"'dise'.*cross_entropy, focal, dice, tversky, generalised_dice, bce_dice"):
         compose.supervised("dise")
 
 
