@@ -46,7 +46,7 @@ def tversky(
 ) -> Float[Array, " b"]:
     """One minus the Tversky index, mean over the foreground classes (Salehi et al., MLMI 2017, Eq. 3).
 
-    L = 1 - sum(p g) / (sum(p g) + alpha sum(p (1 - g)) + beta sum((1 - p) g)) with alpha 0.3 and beta 0.7: a pixel that is
+    L = 1 - sum(p g) / (sum(p g) + alpha sum(p (1 - g)) + beta sum((1 - p) g)), alpha 0.3 and beta 0.7: a pixel that is
     missed costs more than one that is too many.
     """
     probs, target = _foreground(logits, labels)

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Shaped
-
-from fetal_jax.core.types import Array
+from jaxtyping import Array, Bool, Shaped
 
 
 def boxes(key: jax.Array, shape: Sequence[int], share: jax.Array | float) -> Bool[Array, " n *space"]:
