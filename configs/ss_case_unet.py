@@ -5,8 +5,8 @@ cerebellum segmentation in ultrasound images" (2025).
 
     fetal-jax train --config configs/ss_case_unet.py:dataset=hc18,size=128 --workdir runs/hc18
 
-7 to 15 minutes on 2 CPU cores, test Dice per image 0.965 (HC18, 160 images; docs/results.md). Published numbers need the
-paper's masks and encoder: `encoder=efficientnet_b0,schedule=published,size=256`.
+7 to 15 minutes on 2 CPU cores, test Dice per image 0.965 (HC18, 160 images; docs/results.md). Published numbers need
+the paper's masks and encoder: `encoder=efficientnet_b0,schedule=published,size=256`.
 """
 
 from typing import Any
