@@ -27,7 +27,9 @@ def _add_import(actions) -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE.npz")
     parser.add_argument("--source", default="", metavar="TEXT", help="where the file is from, kept in the header")
     parser.add_argument("--any-hash", action="store_true", help="take a Keras file that is not the official one")
-    parser.add_argument("--normalization", help="of PyTorch weights: imagenet (default) or half")
+    parser.add_argument(
+        "--normalization", help="of PyTorch weights: imagenet, half or lite; by default as the encoder was trained"
+    )
     parser.set_defaults(run=_import)
 
 
@@ -37,11 +39,11 @@ def _fetch(args: argparse.Namespace) -> None:
     from input_pipeline.download.fetch import Patience, fetch, remote_file
 
     published, out = imagenet.published_file(args.encoder), imagenet.fetched_file(args.encoder)
-    if not out.is_file():
+    if not imagenet.is_fetched(args.encoder):
         folder = out.parent / f"{args.encoder}.download"
         with claimed(folder):
             file = fetch(remote_file(published.url, published.checksum, Patience()), folder, Patience())
-            # The hash is that of its publisher, so a pickle may be read; nothing of it is run all the same.
+            # A pickle is taken where its publisher states a hash, torchvision 8 digits of it; none is ever run.
             kind = "torch" if file.suffix == ".pth" else None
             import_weights(file, args.encoder, out, source=published.url, kind=kind)
             file.unlink()

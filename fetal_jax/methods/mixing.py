@@ -29,6 +29,6 @@ def boxes(key: jax.Array, shape: Sequence[int], share: jax.Array | float) -> Boo
 def cut_mix(
     inside: Bool[Array, " n *space"], values: Shaped[Array, " n *space_and_channels"]
 ) -> Shaped[Array, " n *space_and_channels"]:
-    """Each image inside its box, and outside of it its partner: the image at its place from the end of the batch."""
+    """Each image inside its box, and outside of it the image before it in the batch (of the first, the last)."""
     mask = inside[..., None] if values.ndim > inside.ndim else inside
-    return jnp.where(mask, values, jnp.flip(values, axis=0))
+    return jnp.where(mask, values, jnp.roll(values, 1, axis=0))

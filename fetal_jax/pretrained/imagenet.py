@@ -72,6 +72,15 @@ def fetched_file(encoder: str) -> pathlib.Path:
     return cache_folder() / "weights" / f"{encoder}.npz"
 
 
+def is_fetched(encoder: str) -> bool:
+    """Whether the weights of the encoder are there, whole. A file that is damaged or of another encoder is not."""
+    path = fetched_file(encoder)
+    try:
+        return path.is_file() and container.read_header(path)["encoder"] == encoder
+    except UserError:
+        return False
+
+
 def published_file(encoder: str) -> Published:
     """The file to fetch for an encoder. Raises UserError where there is none."""
     if encoder in PACKAGES:
@@ -102,10 +111,9 @@ def read_imagenet(encoder: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             f"{encoder}, or set model.encoder=efficientnet_lite0, whose weights are installed, or "
             "model.pretrained= for random ones"
         )
-    header, arrays = container.read(path)
-    if header["encoder"] != encoder:
-        raise UserError(f"{path}: holds weights of {header['encoder']}: run fetal-jax weights fetch {encoder}")
-    return header, arrays
+    if not is_fetched(encoder):
+        raise UserError(f"{path}: is damaged or of another encoder: run fetal-jax weights fetch {encoder}")
+    return container.read(path)
 
 
 def _read_package(encoder: str, package: Package) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -116,6 +124,8 @@ def _read_package(encoder: str, package: Package) -> tuple[dict[str, Any], dict[
             "set model.pretrained= for random ones"
         )
     path = pathlib.Path(spec.origin).parent / package.file
+    if not path.is_file():
+        raise UserError(f"{path}: is missing: pip install --force-reinstall {_pin(package)}")
     header = header_of(path, encoder, f"{_pin(package)} (PyPI)")
     if header["source_sha256"] != package.sha256:
         raise UserError(

@@ -136,10 +136,10 @@ def _from_torch(file: pathlib.Path, encoder: str, tensors: dict[str, Tensor], la
     layout = torch_layout(encoder, set(tensors))
     if layout is None:
         raise UserError(
-            f"{file}: has no first layer of {encoder} as timm, torchvision or transformers name it (it starts with "
-            f"{min(tensors, default='nothing')}): choose the encoder that it is of"
+            f"{file}: has no first layer of {encoder} as timm, torchvision, transformers or EfficientNet-PyTorch "
+            f"name it (it starts with {min(tensors, default='nothing')}): choose the encoder that it is of"
         )
-    if layout.name == "transformers" and encoder.startswith("timm_"):
+    if layout.name in ("transformers", "EfficientNet-PyTorch") and encoder.startswith("timm_"):
         ours = encoder.removeprefix("timm_")
         raise UserError(f"{file}: was trained with TensorFlow's padding, not PyTorch's: choose --encoder {ours}")
     names = {path: layout.tensor(encoder, path) for path in layers}

@@ -101,7 +101,7 @@ def torch_layout(encoder: str, names: set[str]) -> Layout | None:
     for prefix in (f"{family}.", ""):  # with a classifier beside the network, and without
         if any(name.startswith(prefix + mark) for name in names):
             return Layout("transformers", _TRANSFORMERS[family], prefix=prefix)
-    if any(name.startswith("_conv_stem.") for name in names):
+    if family == "efficientnet" and any(name.startswith("_conv_stem.") for name in names):
         return Layout("EfficientNet-PyTorch", _efficientnet_pytorch)
     first = {"resnet": "conv1.", "efficientnet": "conv_stem."}[family]
     return Layout("timm", _TIMM[family]) if any(name.startswith(first) for name in names) else None

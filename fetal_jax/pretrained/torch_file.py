@@ -1,19 +1,19 @@
 """Tensors of a file that `torch.save` wrote, without running what its pickle asks for.
 
-Such a file names functions to call. Of those names three are known here, and stand for functions of this file; with any
-other one the file is refused. Both forms are read: a zip with a file for each storage, and the older one of several
-pickles, followed by the storages. See torch/serialization.py, `_legacy_save` and `_save`.
+Such a file names functions to call. An ordered dictionary, a tensor and the kinds of storage are known here; with any
+other name the file is refused. A pickle can also change what it made, so shapes are checked where memory is read. Both
+forms are read: a zip with a file for each storage, and the older one of several pickles, followed by the storages. See
+torch/serialization.py, `_legacy_save` and `_save`.
 """
 
 import collections
-import dataclasses
 import io
 import os
 import pathlib
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2",
 ZIP = b"PK\x03\x04"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):  # has no attributes that a pickle could set
     """Numbers of one kind, by their key in the file."""
 
     key: str
@@ -33,8 +32,7 @@ class _Storage:
     size: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _View:
+class _View(NamedTuple):
     """A tensor: where it begins in a storage, its shape, and the steps along each axis; all in values, not bytes."""
 
     storage: _Storage
@@ -77,23 +75,18 @@ class _Unpickler(pickle.Unpickler):
             return _view
         if module == "torch" and name in STORAGES:
             return np.dtype(STORAGES[name])
-        raise _Foreign(f"{module}.{name}")
+        raise _Foreign(ascii(f"{module}.{name}"))
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _, size, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype) or not isinstance(size, int):
+        if kind != "storage" or not isinstance(dtype, np.dtype) or type(size) is not int or type(key) is not str:
             raise ValueError("a storage of an unknown kind")
-        return _Storage(str(key), dtype, size)
+        return _Storage(key, dtype, size)
 
 
 def _view(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _View:
     """In place of `torch._utils._rebuild_tensor_v2`."""
-    if len(shape) != len(strides) or min((offset, *shape, *strides)) < 0:
-        raise ValueError("a tensor of an unknown form")
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    if 0 not in shape and last >= storage.size:
-        raise ValueError("a tensor beyond its storage")
-    return _View(storage, offset, tuple(shape), tuple(strides))
+    return _View(storage, offset, shape, strides)
 
 
 def _read_pickles(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -102,7 +95,7 @@ def _read_pickles(file: BinaryIO) -> dict[str, np.ndarray]:
     _Unpickler(file).load()  # of the machine that wrote it
     views, keys = _views(_Unpickler(file).load()), _Unpickler(file).load()
     storages = {view.storage.key: view.storage for view in views.values()}
-    values = {}
+    values: dict[str, bytes] = {}
     for key in keys:
         size = int.from_bytes(_exactly(file, 8), "little")
         values[key] = _exactly(file, size * storages[key].dtype.itemsize)
@@ -116,13 +109,20 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its bytes are in the other order")
         views = _views(_Unpickler(io.BytesIO(archive.read(name))).load())
-        return _arrays(views, lambda key: archive.read(f"{folder}data/{key}"))
+        # As torch.save writes them; a small file that is deflated could grow to any size.
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("its entries are compressed")
+        keys = {view.storage.key for view in views.values()}
+        values = {key: archive.read(f"{folder}data/{key}") for key in keys}
+        return _arrays(views, values.__getitem__)
 
 
 def _views(found: Any) -> dict[str, _View]:
-    if not isinstance(found, dict) or not all(isinstance(view, _View) for view in found.values()):
+    # `dict.items`: a pickle may have put something else in the place of the object's own.
+    items = list(dict.items(found)) if isinstance(found, dict) else [("", None)]
+    if not all(type(name) is str and type(view) is _View and type(view.storage) is _Storage for name, view in items):
         raise ValueError("it is not a state dict of tensors")
-    return {str(name): view for name, view in found.items()}
+    return {name: view for name, view in items if view is not None}
 
 
 def _arrays(views: Mapping[str, _View], read: Callable[[str], bytes]) -> dict[str, np.ndarray]:
@@ -131,9 +131,25 @@ def _arrays(views: Mapping[str, _View], read: Callable[[str], bytes]) -> dict[st
         values = np.frombuffer(read(view.storage.key), view.storage.dtype)
         if values.size != view.storage.size:
             raise ValueError(f"storage {view.storage.key} has {values.size} values, {view.storage.size} are announced")
+        _check_within(view, values.size)
         strides = tuple(stride * values.itemsize for stride in view.strides)
         arrays[name] = np.lib.stride_tricks.as_strided(values[view.offset :], view.shape, strides, writeable=False)
     return arrays
+
+
+def _check_within(view: _View, size: int) -> None:
+    """Raises ValueError for a view that reads beyond the `size` values of its storage."""
+    axes = (view.shape, view.strides)
+    if (
+        not all(type(axis) is tuple and all(type(n) is int for n in axis) for axis in axes)
+        or type(view.offset) is not int
+    ):
+        raise ValueError("a tensor of an unknown form")
+    if len(view.shape) != len(view.strides) or min((view.offset, *view.shape, *view.strides)) < 0:
+        raise ValueError("a tensor of an unknown form")
+    last = view.offset + sum((n - 1) * stride for n, stride in zip(*axes, strict=True))
+    if 0 not in view.shape and last >= size:
+        raise ValueError("a tensor beyond its storage")
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

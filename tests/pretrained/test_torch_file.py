@@ -83,9 +83,46 @@ def test_nothing_that_a_pickle_names_is_run(form, name, tmp_path):
     path, mark = tmp_path / "hostile.pth", tmp_path / "it_ran"
     argument = f"open({str(mark)!r}, 'w')" if name == "builtins eval" else f"touch {mark}"
     path.write_bytes(form(state_dict(whole=call(name, plain(argument))), STORAGES))
-    with pytest.raises(UserError, match=rf"hostile\.pth: its pickle asks for {name.replace(' ', '.')}: nothing of it"):
+    with pytest.raises(
+        UserError, match=rf"hostile\.pth: its pickle asks for '{name.replace(' ', '.')}': nothing of it"
+    ):
         read_torch_file(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("form", [pickles, zipped])
+@pytest.mark.parametrize("name", ["shape", "strides", "offset", "storage"])
+def test_what_a_pickle_says_of_a_tensor_afterwards_changes_nothing(form, name, tmp_path):
+    """BUILD sets attributes of an object that is there already, by its `__dict__` or one by one."""
+    path = tmp_path / "built.pth"
+    for change in ({name: (1 << 40,)}, (None, {name: (1 << 40,)})):
+        opcodes = tensor("a", 6, 0, (6,), (1,)) + plain(change) + b"b"
+        path.write_bytes(form(state_dict(whole=opcodes), {"a": MATRIX}))
+        with pytest.raises(UserError, match="not a whole file of tensors"):
+            read_torch_file(path)
+
+
+@pytest.mark.parametrize("form", [pickles, zipped])
+def test_a_dictionary_that_answers_otherwise_is_read_by_what_it_holds(form, tmp_path):
+    """A pickle may put attributes on an OrderedDict; its own `items` and `values` are asked all the same."""
+    path = tmp_path / "answers.pth"
+    state = state_dict(whole=tensor("a", 6, 0, (6,), (1,)))[:-1] + plain({"values": "", "items": ""}) + b"b."
+    path.write_bytes(form(state, {"a": MATRIX}))
+    np.testing.assert_array_equal(read_torch_file(path)["whole"], MATRIX.ravel())
+    forged = state_dict(whole=plain("text"))[:-1] + plain({"values": "", "items": ""}) + b"b."
+    path.write_bytes(form(forged, {"a": MATRIX}))
+    with pytest.raises(UserError, match="not a state dict of tensors"):
+        read_torch_file(path)
+
+
+def test_entries_that_could_grow_are_refused(tmp_path):
+    path = tmp_path / "deflated.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", STATE)
+        for key in STORAGES:
+            archive.writestr(f"archive/data/{key}", bytes(1 << 20))
+    with pytest.raises(UserError, match="its entries are compressed"):
+        read_torch_file(path)
 
 
 @pytest.mark.parametrize("form", [pickles, zipped])
