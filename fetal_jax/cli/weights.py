@@ -34,20 +34,22 @@ def _add_import(actions) -> None:
 
 
 def _fetch(args: argparse.Namespace) -> None:
-    from fetal_jax.pretrained import imagenet, import_weights, read_header
+    from fetal_jax.pretrained import imagenet, import_weights
     from input_pipeline.download.claim import claimed
     from input_pipeline.download.fetch import Patience, fetch, remote_file
 
     published, out = imagenet.published_file(args.encoder), imagenet.fetched_file(args.encoder)
-    if not imagenet.is_fetched(args.encoder):
+    found = imagenet.fetched(args.encoder)
+    header = found[0] if found else None
+    if header is None:
         folder = out.parent / f"{args.encoder}.download"
         with claimed(folder):
             file = fetch(remote_file(published.url, published.checksum, Patience()), folder, Patience())
             # A pickle is taken where its publisher states a hash, torchvision 8 digits of it; none is ever run.
             kind = "torch" if file.suffix == ".pth" else None
-            import_weights(file, args.encoder, out, source=published.url, kind=kind)
+            header = import_weights(file, args.encoder, out, source=published.url, kind=kind)
             file.unlink()
-    _print(read_header(out))
+    _print(header)
     print(f"{out}\nuse: --config.model.encoder={args.encoder} --config.model.pretrained=imagenet")
 
 

@@ -33,8 +33,8 @@ def dice_loss(
 @term("dice")
 def foreground_dice(logits, labels, weights, class_weights=None):
     """Dice loss over the foreground classes."""
-    probs, target = _foreground(logits, labels)
-    return dice_loss(probs, target, weights, None if class_weights is None else class_weights[1:])
+    probs, target, class_weights = _foreground(logits, labels, class_weights)
+    return dice_loss(probs, target, weights, class_weights)
 
 
 @term("tversky")
@@ -49,13 +49,13 @@ def tversky(
     L = 1 - sum(p g) / (sum(p g) + alpha sum(p (1 - g)) + beta sum((1 - p) g)), alpha 0.3 and beta 0.7: a pixel that is
     missed costs more than one that is too many.
     """
-    probs, target = _foreground(logits, labels)
+    probs, target, class_weights = _foreground(logits, labels, class_weights)
     w, over = weights[..., None], tuple(range(1, weights.ndim))
     found = jnp.sum(w * probs * target, over)
     wrong = TVERSKY_ALPHA * jnp.sum(w * probs * (1 - target), over)
     missed = TVERSKY_BETA * jnp.sum(w * (1 - probs) * target, over)
     losses = 1 - (found + SMOOTH) / (found + wrong + missed + SMOOTH)
-    return _mean_over_classes(losses, None if class_weights is None else class_weights[1:])
+    return _mean_over_classes(losses, class_weights)
 
 
 @term("generalised_dice")
@@ -82,10 +82,11 @@ def generalised_dice(
     return 1 - (2 * found + SMOOTH**2) / (total + SMOOTH**2)
 
 
-def _foreground(logits, labels):
-    """Probabilities and one-hot labels of the foreground classes."""
+def _foreground(logits, labels, class_weights):
+    """Probabilities, one-hot labels and weights of the foreground classes."""
+    probs = classes.foreground(classes.probabilities(logits))
     target = classes.foreground_one_hot(labels, logits.shape[-1])
-    return classes.foreground(classes.probabilities(logits)), target
+    return probs, target, None if class_weights is None else class_weights[1:]
 
 
 def _mean_over_classes(losses, class_weights):

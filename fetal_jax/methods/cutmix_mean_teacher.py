@@ -29,15 +29,11 @@ class CutMixMeanTeacher(MeanTeacher):
         numbers = {"cutmix_share": base.constant(self.share), "confident": base.constant(self.confident)}
         return super().schedules() | numbers
 
-    def loss(self, ctx, batch):
-        views = batch.views
-        fit = ctx.supervised_loss(ctx.forward("student", batch.labelled.image), batch.labelled)
+    def agreement(self, ctx, views):
         inside = boxes(ctx.random_key("cutmix"), views.weights.shape, ctx.hp["cutmix_share"])
         weights = cut_mix(inside, views.weights)
         target = cut_mix(inside, probabilities(ctx.target("teacher", views.weak)))
         answer = probabilities(ctx.perturbed("student", cut_mix(inside, views.strong[0])))
         certain = jnp.max(target, axis=-1) >= ctx.hp["confident"]
         trusted = jnp.sum(weights * certain) / jnp.maximum(jnp.sum(weights), 1e-6)
-        agreement = trusted * masked_mse(answer, target, weights)
-        logged = {"supervised": fit, "consistency": agreement, "trusted": trusted}
-        return fit + ctx.hp["consistency_weight"] * agreement, logged
+        return trusted * masked_mse(answer, target, weights), {"trusted": trusted}

@@ -31,10 +31,15 @@ class MeanTeacher(base.Method):
 
     def loss(self, ctx, batch):
         fit = ctx.supervised_loss(ctx.forward("student", batch.labelled.image), batch.labelled)
-        target = probabilities(ctx.target("teacher", batch.views.weak))
-        answer = probabilities(ctx.perturbed("student", batch.views.strong[0]))
-        agreement = masked_mse(answer, target, batch.views.weights)
-        return fit + ctx.hp["consistency_weight"] * agreement, {"supervised": fit, "consistency": agreement}
+        agreement, logged = self.agreement(ctx, batch.views)
+        logged = {"supervised": fit, "consistency": agreement} | logged
+        return fit + ctx.hp["consistency_weight"] * agreement, logged
+
+    def agreement(self, ctx, views):
+        """How far the student is from the teacher on the unlabelled images, and what is logged beside it."""
+        target = probabilities(ctx.target("teacher", views.weak))
+        answer = probabilities(ctx.perturbed("student", views.strong[0]))
+        return masked_mse(answer, target, views.weights), {}
 
     def after_update(self, state, hp):
         decay = jnp.minimum(1 - 1 / (state.aux + 2), hp["ema_decay"])  # aux: the updates so far

@@ -72,13 +72,14 @@ def fetched_file(encoder: str) -> pathlib.Path:
     return cache_folder() / "weights" / f"{encoder}.npz"
 
 
-def is_fetched(encoder: str) -> bool:
-    """Whether the weights of the encoder are there, whole. A file that is damaged or of another encoder is not."""
+def fetched(encoder: str) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """The header and the arrays that were fetched for an encoder; None for no file, or one to be fetched again."""
     path = fetched_file(encoder)
     try:
-        return path.is_file() and container.read_header(path)["encoder"] == encoder
-    except UserError:
-        return False
+        found = container.read(path) if path.is_file() else None
+    except UserError:  # it is damaged
+        return None
+    return found if found and found[0]["encoder"] == encoder else None
 
 
 def published_file(encoder: str) -> Published:
@@ -111,9 +112,10 @@ def read_imagenet(encoder: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             f"{encoder}, or set model.encoder=efficientnet_lite0, whose weights are installed, or "
             "model.pretrained= for random ones"
         )
-    if not is_fetched(encoder):
+    found = fetched(encoder)
+    if found is None:
         raise UserError(f"{path}: is damaged or of another encoder: run fetal-jax weights fetch {encoder}")
-    return container.read(path)
+    return found
 
 
 def _read_package(encoder: str, package: Package) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

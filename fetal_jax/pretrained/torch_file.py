@@ -118,11 +118,14 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _views(found: Any) -> dict[str, _View]:
-    # `dict.items`: a pickle may have put something else in the place of the object's own.
-    items = list(dict.items(found)) if isinstance(found, dict) else [("", None)]
-    if not all(type(name) is str and type(view) is _View and type(view.storage) is _Storage for name, view in items):
+    if not isinstance(found, dict):
         raise ValueError("it is not a state dict of tensors")
-    return {name: view for name, view in items if view is not None}
+    views = dict(dict.items(found))  # not its own `items`, in whose place a pickle may have put something else
+    if not all(
+        type(name) is str and type(view) is _View and type(view.storage) is _Storage for name, view in views.items()
+    ):
+        raise ValueError("it is not a state dict of tensors")
+    return views
 
 
 def _arrays(views: Mapping[str, _View], read: Callable[[str], bytes]) -> dict[str, np.ndarray]:
@@ -139,16 +142,13 @@ def _arrays(views: Mapping[str, _View], read: Callable[[str], bytes]) -> dict[st
 
 def _check_within(view: _View, size: int) -> None:
     """Raises ValueError for a view that reads beyond the `size` values of its storage."""
-    axes = (view.shape, view.strides)
-    if (
-        not all(type(axis) is tuple and all(type(n) is int for n in axis) for axis in axes)
-        or type(view.offset) is not int
-    ):
+    _, offset, shape, strides = view
+    if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides):
         raise ValueError("a tensor of an unknown form")
-    if len(view.shape) != len(view.strides) or min((view.offset, *view.shape, *view.strides)) < 0:
+    if not all(type(n) is int and n >= 0 for n in (offset, *shape, *strides)):
         raise ValueError("a tensor of an unknown form")
-    last = view.offset + sum((n - 1) * stride for n, stride in zip(*axes, strict=True))
-    if 0 not in view.shape and last >= size:
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    if 0 not in shape and last >= size:
         raise ValueError("a tensor beyond its storage")
 
 
